@@ -1,0 +1,55 @@
+// Facts about pixel formats and value types. A new format begins here.
+#ifndef VERA_OPS_RENDER_FORMATS_H_
+#define VERA_OPS_RENDER_FORMATS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "vera/vera.h"
+
+namespace vera {
+
+enum class Layout { kInterleaved, kPlanar, k420 };
+enum class Sample { kUnsigned8, kUnsigned10, kUnsigned16, kHalf, kFloat };
+
+struct FormatInfo {
+  Layout layout = Layout::kInterleaved;
+  Sample sample = Sample::kUnsigned8;
+  bool has_alpha = false;
+  int planes = 1;
+  int unit_bytes = 1;    // what pointers and strides are multiples of
+  int pixel_bytes = 3;   // in the first plane
+  float code_max = 1.0f;  // code value of 1.0; 4:2:0 becomes float RGB when it is loaded
+
+  bool is_float() const { return sample == Sample::kFloat || sample == Sample::kHalf; }
+};
+
+// False if the format is not one of vera_pixel_format.
+bool GetFormatInfo(vera_pixel_format format, FormatInfo* info);
+
+// Bytes of a row and rows of a plane in an image of that size.
+int64_t PlaneRowBytes(vera_pixel_format format, const FormatInfo& info, int plane, int64_t width);
+int64_t PlaneRows(const FormatInfo& info, int plane, int64_t height);
+
+// r = y * (code - y_zero) + r_cr * (cr - c_zero) and so on, in codes of the format. Values and
+// result are as the recommendations say: ITU-R BT.709-6, BT.601-7, BT.2020-2; full range as JFIF.
+struct YuvToRgb {
+  double y_zero, c_zero, y, r_cr, g_cb, g_cr, b_cb;
+};
+YuvToRgb GetYuvToRgb(vera_yuv_matrix matrix, vera_yuv_range range, int bits);
+
+// Bytes of one value of a curve or LUT; 0 for an unknown type.
+int ValueBytes(vera_value_type type);
+
+float HalfToFloat(uint16_t half);
+
+// Value i as float; exact for float and half, UNORM16 to the nearest float.
+inline float ReadValue(const void* values, vera_value_type type, size_t i) {
+  if (type == VERA_VALUE_FLOAT32) return static_cast<const float*>(values)[i];
+  const uint16_t bits = static_cast<const uint16_t*>(values)[i];
+  return type == VERA_VALUE_FLOAT16 ? HalfToFloat(bits) : static_cast<float>(bits) / 65535.0f;
+}
+
+}  // namespace vera
+
+#endif  // VERA_OPS_RENDER_FORMATS_H_
