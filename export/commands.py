@@ -1,0 +1,185 @@
+"""`vera export`, `vera verify` and `vera demo`."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vera_mobile.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from vera_mobile.cli import Console
+    from vera_mobile.model.vlm import VeraModel
+
+CALIBRATION_PHOTOS = 16
+
+
+def add_export(commands: Any) -> None:
+    """Adds the parser of `vera export`."""
+    p = commands.add_parser(
+        "export",
+        help="make a bundle from a checkpoint",
+        epilog="example: vera export --checkpoint nano --recipe android-int4 --out vera.bundle",
+    )
+    p.add_argument("--checkpoint", default="nano", help="bundled name or folder")
+    p.add_argument("--recipe", default="android-int4", help="see --list-recipes")
+    p.add_argument("--out", help="folder of the bundle")
+    p.add_argument("--photos", metavar="DIR", help="photos to calibrate 8-bit ranges with")
+    p.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
+    p.add_argument("--no-verify", action="store_true", help="skip the parity ladder")
+    p.add_argument("--list-recipes", action="store_true", help="explain the recipes and stop")
+    p.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    p.set_defaults(run=run_export)
+
+
+def add_verify(commands: Any) -> None:
+    """Adds the parser of `vera verify`."""
+    p = commands.add_parser(
+        "verify",
+        help="check that a bundle is whole, runs, and is near its checkpoint",
+        epilog="example: vera verify vera.bundle --checkpoint nano",
+    )
+    p.add_argument("bundle", metavar="BUNDLE")
+    p.add_argument("--checkpoint", help="also compare with this checkpoint (name or folder)")
+    p.add_argument("--photos", metavar="DIR", help="photos to compare on (default: sample photos)")
+    p.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    p.set_defaults(run=run_verify)
+
+
+def add_demo(commands: Any) -> None:
+    """Adds the parser of `vera demo`."""
+    p = commands.add_parser(
+        "demo", help="export nano and retouch sample photos", epilog="example: vera demo"
+    )
+    p.add_argument("--out", default="out/demo", help="folder for results and report.html")
+    p.add_argument("--photo", metavar="FILE", help="retouch this photo instead of the samples")
+    p.set_defaults(run=run_demo)
+
+
+def run_export(args: argparse.Namespace, console: Console) -> int:
+    """Exports, then verifies; exit code 1 when the bundle is outside its tolerances."""
+    from vera_mobile.assets import checkpoint_folder
+    from vera_mobile.bundle import describe
+    from vera_mobile.export.pipeline import export_bundle
+    from vera_mobile.export.recipes import RECIPES, recipe
+    from vera_mobile.export.verify import verify_bundle
+    from vera_mobile.model.load import load_checkpoint
+
+    if args.list_recipes:
+        rows = {name: r.description for name, r in RECIPES.items()}
+        console.result(rows, "\n".join(f"{name:<16}{text}" for name, text in rows.items()))
+        return 0
+    if not args.out:
+        raise InvalidArgument("--out is missing: name the folder of the bundle")
+    chosen = recipe(args.recipe)
+    folder = checkpoint_folder(args.checkpoint)
+    model = load_checkpoint(folder)
+    photos = sample_pixels(model, args.photos)
+    with console.bar(100, "export", "%") as bar:
+
+        def on_progress(stage: str, share: float) -> None:
+            bar.set_description(f"export: {stage}", refresh=False)
+            bar.update(round(share * 100) - bar.n)
+
+        bundle = export_bundle(
+            model,
+            folder / "tokenizer.json",
+            chosen,
+            args.out,
+            calibration=photos,
+            on_progress=on_progress,
+            commit=source_commit(),
+            overwrite=args.overwrite,
+        )
+    info = describe(bundle)
+    if args.no_verify:
+        console.result(info, f"{args.out}: {info['size_bytes'] / 1e6:.2f} MB, not verified")
+        return 0
+    report = verify_bundle(bundle, model, photos[:4])
+    console.result(
+        {"bundle": info, "parity": report},
+        f"{args.out}: {info['size_bytes'] / 1e6:.2f} MB\n{parity_text(report)}",
+    )
+    return 0 if report["passed"] else 1
+
+
+def run_verify(args: argparse.Namespace, console: Console) -> int:
+    """Exit code 0 when everything holds, 1 when a tolerance is missed."""
+    from vera_mobile.assets import checkpoint_folder
+    from vera_mobile.bundle import Bundle
+    from vera_mobile.export.verify import verify_bundle, verify_self
+    from vera_mobile.model.load import load_checkpoint
+
+    bundle = Bundle.open(args.bundle)
+    own = verify_self(bundle)
+    lines = [
+        f"{name:<10} {'ok' if row['passed'] else 'FAILED':<7} {row['sqnr_db']} dB to the export"
+        for name, row in own["programs"].items()
+    ]
+    result: dict[str, Any] = {"self": own}
+    passed = own["passed"]
+    if args.checkpoint:
+        model = load_checkpoint(checkpoint_folder(args.checkpoint))
+        report = verify_bundle(bundle, model, sample_pixels(model, args.photos)[:8])
+        result["parity"] = report
+        passed = passed and report["passed"]
+        lines.append(parity_text(report))
+    result["passed"] = passed
+    console.result(result, "\n".join([*lines, "passed" if passed else "FAILED"]))
+    return 0 if passed else 1
+
+
+def run_demo(args: argparse.Namespace, console: Console) -> int:
+    """Everything in one go; ends by saying where to look."""
+    from vera_mobile.export.demo import run
+
+    report = run(Path(args.out), Path(args.photo) if args.photo else None, console)
+    console.result(None, f"Look at {report}")
+    return 0
+
+
+def parity_text(report: dict[str, Any]) -> str:
+    """The parity report as lines for people."""
+    lines = [
+        f"{name:<10} SQNR {row['sqnr_db']:.1f} dB, cosine {row['cosine']:.5f}"
+        if row["sqnr_db"] is not None
+        else f"{name:<10} equal"
+        for name, row in report["stages"].items()
+    ]
+    for check in report["checks"]:
+        mark = "ok" if check["passed"] else "MISSED"
+        lines.append(f"{check['name']:<22}{check['value']:.4f} (bound {check['bound']}) {mark}")
+    return "\n".join(lines)
+
+
+def sample_pixels(model: VeraModel, folder: str | None) -> np.ndarray:
+    """Photos (n, 3, S, S) float32 for calibration and parity: from a folder, else samples."""
+    from vera_mobile.export.samples import sample_photos
+    from vera_mobile.image import Photo
+    from vera_mobile.retoucher import model_pixels
+
+    size = model.config.vision.image_size
+    if folder:
+        from vera_mobile.train.data import list_photos
+
+        files = list_photos(folder, "val")[:CALIBRATION_PHOTOS]
+        photos = [Photo.load(f.path) for f in files]
+    else:
+        photos = [Photo.from_array(p) for p in sample_photos()]
+    return np.concatenate([model_pixels(p, size) for p in photos])
+
+
+def source_commit() -> str | None:
+    """The commit of the source tree, or None outside of one."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

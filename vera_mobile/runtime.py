@@ -1,0 +1,299 @@
+"""The model's steps behind one interface: on ExecuTorch from a bundle, or on PyTorch.
+
+Arrays in and out are NumPy, float32 unless said; S: photo side, T: image tokens, H: hidden size,
+L: values per latent, V: vocabulary. A planner serves one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from vera_mobile.bundle import Bundle
+from vera_mobile.errors import BundleError, InternalError, InvalidArgument
+from vera_mobile.model.config import LATENT_GROUPS, ModelConfig
+
+if TYPE_CHECKING:
+    from vera_mobile.model.vlm import VeraModel
+
+PREFILL_TOKENS = 256
+PROGRAMS = ("vision", "embed", "decoder", "head", "bake")
+BAKE_POINTS = 4096
+
+
+class Planner(Protocol):
+    """What planning a look needs of a model."""
+
+    config: ModelConfig
+
+    @property
+    def image_size(self) -> int:
+        """Side of the photo that `encode_image` takes, in pixels."""
+
+    @property
+    def max_length(self) -> int:
+        """Positions that `step` may use, image tokens included."""
+
+    def load(self) -> None:
+        """Loads what is not loaded yet, so that the first plan is as fast as the others."""
+
+    def encode_image(self, pixels: np.ndarray) -> np.ndarray:
+        """(1, 3, S, S), encoded sRGB in [0, 1] -> image tokens (1, T, H)."""
+
+    def embed(self, ids: np.ndarray) -> np.ndarray:
+        """(1, n) integers in [0, V), n from 1 -> embeddings (1, n, H)."""
+
+    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """(1, n, H) at positions start .. start + n - 1 -> logits (V,) and hidden state (H,) of the
+        last one. start 0 begins anew; going back is allowed, nothing past the position is seen."""
+
+    def head(self, hidden: np.ndarray) -> np.ndarray:
+        """(3, H), the states that emit the retouch tokens -> latents (3, L)."""
+
+    def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
+        """(N, 3) encoded sRGB in [0, 1] and latents (3, L) -> edited (N, 3) in [0, 1]."""
+
+
+class TorchPlanner:
+    """A checkpoint through PyTorch in float32: the reference that a bundle is measured against."""
+
+    def __init__(self, model: VeraModel) -> None:
+        from vera_mobile.model.language import KVCache
+
+        self.config = model.config
+        # a bundle is float32 at its edges, so its reference is float32 throughout
+        self._model = model if _is_plain(model) else _float_copy(model)
+        self._cache = KVCache(model.config.language)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the photo that `encode_image` takes, in pixels."""
+        return self.config.vision.image_size
+
+    @property
+    def max_length(self) -> int:
+        """Positions that `step` may use, image tokens included."""
+        return self.config.language.max_length
+
+    def load(self) -> None:
+        """Nothing to do: the checkpoint is in memory."""
+
+    @torch.inference_mode()
+    def encode_image(self, pixels: np.ndarray) -> np.ndarray:
+        tokens = self._model.encode_image(torch.from_numpy(_pixels(pixels, self.config)))
+        return tokens.numpy()
+
+    @torch.inference_mode()
+    def embed(self, ids: np.ndarray) -> np.ndarray:
+        return self._model.decoder.embed(torch.from_numpy(_ids(ids, self.config))).numpy()
+
+    @torch.inference_mode()
+    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+        checked = torch.from_numpy(_embeds(embeds, start, self.config))
+        decoder = self._model.decoder
+        hidden = decoder.step(checked, torch.tensor([start]), self._cache)[0, -1]
+        return decoder.logits(hidden).numpy(), hidden.numpy()
+
+    @torch.inference_mode()
+    def head(self, hidden: np.ndarray) -> np.ndarray:
+        return self._model.retouch_head(torch.from_numpy(_hidden(hidden, self.config)))[0].numpy()
+
+    @torch.inference_mode()
+    def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
+        colours, look = _points(points), torch.from_numpy(_latents(latents, self.config))
+        out = np.empty_like(colours)
+        for begin in range(0, len(colours), BAKE_POINTS):
+            part = torch.from_numpy(colours[begin : begin + BAKE_POINTS])
+            out[begin : begin + BAKE_POINTS] = self._model.renderer(part[None], look)[0].numpy()
+        return out
+
+
+class ExecuTorchPlanner:
+    """A bundle through ExecuTorch. Programs load at first use, mapped from their files.
+
+    Every call raises BundleError when its program is damaged or cannot run on this machine.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.config = ModelConfig.from_dict(bundle.manifest.model)
+        limits = bundle.manifest.limits
+        self._prefill = limits.get("prefill_tokens", PREFILL_TOKENS)
+        self._bake_points = limits.get("bake_points", BAKE_POINTS)
+        self._methods: dict[str, Any] = {}
+        self._programs: list[Any] = []
+
+    @property
+    def image_size(self) -> int:
+        """Side of the photo that `encode_image` takes, in pixels."""
+        return self.config.vision.image_size
+
+    @property
+    def max_length(self) -> int:
+        """Positions that `step` may use, image tokens included."""
+        return self.config.language.max_length
+
+    def encode_image(self, pixels: np.ndarray) -> np.ndarray:
+        return self._run("vision", _pixels(pixels, self.config))[0]
+
+    def embed(self, ids: np.ndarray) -> np.ndarray:
+        checked = _ids(ids, self.config)
+        parts = [
+            self._run("embed", checked[:, begin : begin + self._prefill])[0]
+            for begin in range(0, checked.shape[1], self._prefill)
+        ]
+        return np.concatenate(parts, axis=1)
+
+    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+        checked = _embeds(embeds, start, self.config)
+        for begin in range(0, checked.shape[1], self._prefill):
+            part = np.ascontiguousarray(checked[:, begin : begin + self._prefill])
+            logits, hidden = self._run("decoder", part, np.array([start + begin], np.int64))
+        return logits[0], hidden[0]
+
+    def head(self, hidden: np.ndarray) -> np.ndarray:
+        return self._run("head", _hidden(hidden, self.config))[0][0]
+
+    def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
+        colours, look = _points(points), _latents(latents, self.config)
+        out = np.empty_like(colours)
+        padded = np.zeros((self._bake_points, 3), np.float32)
+        for begin in range(0, len(colours), self._bake_points):
+            part = colours[begin : begin + self._bake_points]
+            padded[: len(part)] = part
+            out[begin : begin + len(part)] = self._run("bake", padded, look)[0][: len(part)]
+        return out
+
+    def load(self) -> None:
+        for name in PROGRAMS:
+            if name not in self._methods:
+                self._load(name)
+
+    def unload(self) -> None:
+        """Give the memory of all programs back; the next call loads anew."""
+        self._methods.clear()
+        self._programs.clear()
+
+    def _run(self, name: str, *inputs: np.ndarray) -> list[np.ndarray]:
+        method = self._methods.get(name) or self._load(name)
+        try:
+            outputs = method.execute([torch.from_numpy(value) for value in inputs])
+        except RuntimeError as error:
+            shapes = [value.shape for value in inputs]
+            raise BundleError(
+                f"Program '{name}' failed on inputs {shapes} ({error}): run `vera verify` on the "
+                "bundle."
+            ) from error
+        return [output.numpy() for output in outputs]
+
+    def _load(self, name: str) -> Any:
+        path = self.bundle.file(name)
+        try:
+            with quiet_stderr():
+                from executorch.runtime import Runtime
+
+                program = Runtime.get().load_program(path)
+                method = program.load_method("forward")
+        except (RuntimeError, KeyError) as error:
+            raise BundleError(
+                f"Program '{name}' of {self.bundle.root} cannot be loaded ({error}): export it "
+                "again with this release."
+            ) from error
+        if method is None:
+            raise InternalError(f"Program '{name}' has no method 'forward': please report this.")
+        self._programs.append(program)
+        self._methods[name] = method
+        return method
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """What native libraries print to stderr within the block is dropped.
+
+    They write to the descriptor, past sys.stderr and logging. Affects all threads: keep it short
+    and report progress outside of it. An exception passes unchanged.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as sink:
+            os.dup2(sink.fileno(), 2)
+            yield
+            sys.stderr.flush()
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def _is_plain(model: VeraModel) -> bool:
+    return not model.training and all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def _float_copy(model: VeraModel) -> VeraModel:
+    import copy
+
+    return copy.deepcopy(model).float().eval()
+
+
+def _checked(value: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:
+    array = np.ascontiguousarray(value, np.float32)
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("n" if size is None else str(size) for size in shape)
+        raise InvalidArgument(f"{what} of shape {array.shape} not allowed: use ({wanted}).")
+    if not np.isfinite(array).all():
+        raise InvalidArgument(f"{what}: NaN or infinity not allowed; use finite numbers.")
+    return array
+
+
+def _pixels(pixels: np.ndarray, config: ModelConfig) -> np.ndarray:
+    size = config.vision.image_size
+    return _checked(pixels, (1, 3, size, size), "Pixels")
+
+
+def _ids(ids: np.ndarray, config: ModelConfig) -> np.ndarray:
+    array = np.asarray(ids)
+    vocabulary = config.language.vocab_size
+    if array.ndim != 2 or len(array) != 1 or not array.size or array.dtype.kind not in "iu":
+        raise InvalidArgument(
+            f"Token ids of shape {array.shape} and type {array.dtype} not allowed: use (1, n) "
+            "integers, n from 1."
+        )
+    if array.min() < 0 or array.max() >= vocabulary:
+        raise InvalidArgument(
+            f"Token ids {array.min()}..{array.max()} not allowed: use 0..{vocabulary - 1}."
+        )
+    return np.ascontiguousarray(array, np.int64)
+
+
+def _embeds(embeds: np.ndarray, start: int, config: ModelConfig) -> np.ndarray:
+    array = _checked(embeds, (1, None, config.language.hidden_size), "Embeddings")
+    limit = config.language.max_length
+    count = array.shape[1]
+    if not count or start < 0 or start + count > limit:
+        raise InvalidArgument(
+            f"{count} tokens at position {start} not allowed: use at least one, and positions "
+            f"0..{limit - 1}. Shorten the prompt or the answer."
+        )
+    return array
+
+
+def _hidden(hidden: np.ndarray, config: ModelConfig) -> np.ndarray:
+    return _checked(hidden, (LATENT_GROUPS, config.language.hidden_size), "Hidden states")[None]
+
+
+def _latents(latents: np.ndarray, config: ModelConfig) -> np.ndarray:
+    return _checked(latents, (LATENT_GROUPS, config.renderer.latent_size), "Latents")[None]
+
+
+def _points(points: np.ndarray) -> np.ndarray:
+    return _checked(points, (None, 3), "Points")
