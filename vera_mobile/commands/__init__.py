@@ -1,0 +1,1 @@
+"""The sub-commands of `vera`: each module adds its parser and returns an exit code."""
