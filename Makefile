@@ -1,0 +1,51 @@
+# The two commands: `make demo` and `make test`. Both set themselves up in .venv.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= out/demo
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+STAMP := $(VENV)/.vera
+NATIVE := CMakeLists.txt pyproject.toml $(shell find kernels -type f 2>/dev/null)
+
+.PHONY: demo test test-full lint cpp-test bench-kernels setup clean
+
+demo: $(STAMP)-demo  ## retouch three photos (or PHOTO=my.jpg) through ExecuTorch into out/demo
+	$(BIN)/vera demo --out $(OUT) $(if $(PHOTO),--photo "$(PHOTO)")
+
+test: $(STAMP)-dev  ## fast tests
+	$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGS)
+
+test-full: $(STAMP)-dev  ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)-dev  ## ruff and mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+cpp-test: $(STAMP)-dev  ## C++ tests under ASan and UBSan
+	sh kernels/test.sh $(BIN)/cmake
+
+bench-kernels: $(STAMP)-dev  ## the render kernel beside other people's
+	$(PIP) install --no-build-isolation -e ".[demo,dev,bench]"
+	$(BIN)/python benchmarks/kernels.py --out out/bench/kernels.json $(BENCH_ARGS)
+
+setup: $(STAMP)-dev
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+
+# PyTorch and ExecuTorch come first: the package's build compiles operators against their headers.
+$(STAMP)-base: $(VENV)/bin/python requirements-build.txt
+	$(PIP) install -r requirements-build.txt
+	@touch $@
+
+$(STAMP)-demo: $(STAMP)-base $(NATIVE)
+	sh kernels/highway.sh
+	$(PIP) install --no-build-isolation -e ".[demo]"
+	@touch $@
+
+$(STAMP)-dev: $(STAMP)-demo
+	$(PIP) install --no-build-isolation -e ".[demo,dev]"
+	@touch $@
+
+clean:
+	rm -rf build out $(VENV)
