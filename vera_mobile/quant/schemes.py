@@ -17,24 +17,30 @@ from vera_mobile.errors import InvalidArgument
 
 @dataclass(frozen=True)
 class Scheme:
-    """weight_bits: 32, 8 or 4; group_size: weights per scale, 0 for one scale per output row;
-    activations: "float", "dynamic" (8 bits, range per row at run time) or "static" (8 bits, range
-    from calibration photos)."""
+    """weight_bits: 32, 16, 8, 6 or 4; group_size: weights per scale, 0 for one scale per output
+    row; activations: "float", "dynamic" (8 bits, range per row at run time) or "static" (8 bits,
+    range from calibration photos); palette: weights are places in a table of 2^weight_bits values.
+    """
 
     name: str
     weight_bits: int
     group_size: int
     activations: str
+    palette: bool = False
 
 
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
         Scheme("fp32", 32, 0, "float"),
+        Scheme("fp16", 16, 0, "float"),
         Scheme("int8w", 8, 0, "float"),
         Scheme("int8w_int8dyn", 8, 0, "dynamic"),
         Scheme("int8w_int8static", 8, 0, "static"),
+        Scheme("int4w_g32", 4, 32, "float"),
         Scheme("int4w_g32_int8dyn", 4, 32, "dynamic"),
+        Scheme("palette6", 6, 0, "float", palette=True),
+        Scheme("palette4", 4, 0, "float", palette=True),
     )
 }
 
