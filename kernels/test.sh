@@ -1,13 +1,19 @@
 #!/bin/sh
-# Builds the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer and runs them.
-#   sh kernels/test.sh [cmake]       from the repository root
+# Builds the C++ tests with sanitizers and runs them: AddressSanitizer and UndefinedBehaviorSanitizer
+# unless VERA_SANITIZE says another, such as thread.
+#   [VERA_SANITIZE=thread] sh kernels/test.sh [cmake]       from the repository root
+# The results are in build/kernels-sanitized/ctest.xml, or in build/kernels-thread/ctest.xml.
 set -eu
 
 cmake="${1:-cmake}"
-build=build/kernels-sanitized
+sanitize="${VERA_SANITIZE:-address,undefined}"
+case "$sanitize" in
+  address,undefined) build=build/kernels-sanitized ;;
+  *) build="build/kernels-$(echo "$sanitize" | tr , -)" ;;
+esac
 case "$cmake" in
   */*) PATH="$(cd "$(dirname "$cmake")" && pwd):$PATH" ;;
 esac
-"$cmake" -S . -B "$build" -G Ninja -DVERA_BUILD_TESTS=ON -DVERA_SANITIZE=address,undefined
+"$cmake" -S . -B "$build" -G Ninja -DVERA_BUILD_TESTS=ON -DVERA_SANITIZE="$sanitize"
 "$cmake" --build "$build" -j "${JOBS:-2}"
 "$(dirname "$(command -v "$cmake")")/ctest" --test-dir "$build" --output-on-failure --output-junit "$PWD/$build/ctest.xml"

@@ -31,10 +31,12 @@ if(NOT EXISTS ${VERA_PORTABLE_LIB})
 endif()
 
 # Apart, because the headers of torch and of ExecuTorch define the same c10 names.
-add_library(vera_torch OBJECT torch/render_torch.cc ops/render/render_grad.cc)
+add_library(vera_torch OBJECT
+  torch/bake_torch.cc torch/render_torch.cc ops/render/render_grad.cc)
 target_include_directories(vera_torch SYSTEM PRIVATE
   ${VERA_TORCH}/include ${VERA_TORCH}/include/torch/csrc/api/include)
-add_library(vera_executorch OBJECT executorch/render_executorch.cc)
+add_library(vera_executorch OBJECT
+  executorch/bake_executorch.cc executorch/decoder_executorch.cc executorch/render_executorch.cc)
 target_include_directories(vera_executorch SYSTEM PRIVATE
   ${VERA_EXECUTORCH}/include
   ${VERA_EXECUTORCH}/include/executorch/runtime/core/portable_type/c10)

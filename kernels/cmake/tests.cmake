@@ -5,9 +5,8 @@ if(NOT GTest_FOUND)
 endif()
 enable_testing()
 
-function(vera_add_render_test name)
-  add_executable(${name}
-    ops/render/render_test.cc ops/render/frames_test.cc ops/render/render_ref.cc ${ARGN})
+function(vera_add_test name)
+  add_executable(${name} ${ARGN})
   target_include_directories(${name} PRIVATE include ${CMAKE_CURRENT_SOURCE_DIR})
   target_compile_options(${name} PRIVATE ${VERA_STRICT_FLAGS})
   target_compile_definitions(${name} PRIVATE VERA_VERSION="${PROJECT_VERSION}")
@@ -15,10 +14,18 @@ function(vera_add_render_test name)
   add_test(NAME ${name} COMMAND ${name})
 endfunction()
 
-vera_add_render_test(render_test $<TARGET_OBJECTS:vera_objects>)
-# The machine without SIMD, which the first program does not hold.
-vera_add_render_test(render_test_scalar ${VERA_SOURCES})
-target_compile_definitions(render_test_scalar PRIVATE HWY_COMPILE_ONLY_EMU128)
+set(VERA_RENDER_TEST
+    ops/render/render_test.cc ops/render/frames_test.cc ops/render/render_ref.cc)
+set(VERA_BAKE_TEST ops/bake/bake_test.cc ops/bake/bake_ref.cc)
+vera_add_test(render_test ${VERA_RENDER_TEST} $<TARGET_OBJECTS:vera_objects>)
+vera_add_test(bake_test ${VERA_BAKE_TEST} $<TARGET_OBJECTS:vera_objects>)
+vera_add_test(decoder_test ops/decoder/decoder_test.cc ${VERA_DECODER_OBJECTS})
+# The machine without SIMD, which the first programs do not hold.
+vera_add_test(render_test_scalar ${VERA_RENDER_TEST} ${VERA_SOURCES})
+vera_add_test(bake_test_scalar ${VERA_BAKE_TEST} ${VERA_SOURCES})
+foreach(name render_test_scalar bake_test_scalar)
+  target_compile_definitions(${name} PRIVATE HWY_COMPILE_ONLY_EMU128)
+endforeach()
 
 add_executable(vera_c11_test cpu/vera_c11_test.c)
 target_compile_options(vera_c11_test PRIVATE -Wall -Wextra -Wpedantic -Werror)

@@ -205,6 +205,97 @@ VERA_API vera_status vera_render_frame(const vera_look* look, const vera_frame* 
 VERA_API vera_status vera_render(const vera_baked_look* look, const vera_image* src,
                                  vera_image* dst, const vera_render_options* options);
 
+/* ---- Bake: the per-pixel network of a look, evaluated on a lattice or on free colours ---- */
+
+/* One hidden layer: x = layernorm(relu(weight x + bias)) + latent_weight relu(latents) +
+ * latent_bias. Matrices are row-major, one row per feature of this layer; weight has 3 columns in
+ * the first layer and else the width of the layer before, latent_weight 3 * latent_size. */
+typedef struct vera_renderer_layer {
+  const float* weight;
+  const float* bias;
+  const float* norm_weight;
+  const float* norm_bias;
+  const float* latent_weight;
+  const float* latent_bias;
+  int32_t width;    /* 1..4096 */
+  int32_t reserved; /* 0 */
+} vera_renderer_layer;
+
+/* SIGMOID: RGB = sigmoid(out). RESIDUAL: RGB = input + out, clamped to [0, 1]. */
+typedef int32_t vera_renderer_output;
+enum { VERA_RENDERER_OUTPUT_SIGMOID = 0, VERA_RENDERER_OUTPUT_RESIDUAL = 1 };
+
+/* How the products between hidden layers are computed. INT8: weights in 8 bits with a scale per
+ * feature, activations in 8 bits with a range per colour, sums in int32; the layer that reads RGB,
+ * the one that writes it and everything between the products stay in float32. */
+typedef int32_t vera_precision;
+enum { VERA_PRECISION_FLOAT32 = 0, VERA_PRECISION_INT8 = 1 };
+
+/* The network: x = 2 rgb - 1, the layers, out_weight x + out_bias, output. All values are finite,
+ * up to +-65504. Read only by vera_renderer_create. */
+typedef struct vera_renderer_weights {
+  size_t struct_size; /* sizeof(vera_renderer_weights) as the caller was compiled */
+  const vera_renderer_layer* layers;
+  const float* out_weight; /* 3 rows of the last layer's width */
+  const float* out_bias;   /* 3 */
+  int32_t layer_count;     /* 1..8 */
+  int32_t latent_size;     /* values of each of the 3 latents, 1..65536 */
+  vera_renderer_output output;
+  vera_precision precision;
+  float norm_epsilon; /* added to the variance, 1e-12..1 */
+  int32_t reserved;   /* 0 */
+} vera_renderer_weights;
+
+/* Weights made ready for this machine. Never changes, so any number of threads may use it. */
+typedef struct vera_renderer vera_renderer;
+
+/* Makes *renderer from weights, which may be freed afterwards. *renderer is NULL after an error:
+ * INVALID_ARGUMENT for NULL pointers and values outside the ranges above, OUT_OF_MEMORY. Memory:
+ * about that of the weights in float32. */
+VERA_API vera_status vera_renderer_create(const vera_renderer_weights* weights,
+                                          vera_renderer** renderer);
+
+/* Frees a renderer that no call uses any more. NULL is allowed. */
+VERA_API void vera_renderer_destroy(vera_renderer* renderer);
+
+typedef struct vera_bake_options {
+  size_t struct_size; /* sizeof(vera_bake_options) as the caller was compiled */
+  /* 1..64; 0 means one for each core. The result does not depend on it. */
+  int32_t threads;
+  int32_t reserved; /* 0 */
+  /* May be NULL. A value other than 0 stops the work; read before each 192 points. */
+  const volatile int32_t* cancel;
+  vera_progress progress; /* may be NULL; counts points, at most one call per 192 */
+  void* user;             /* passed on to progress */
+} vera_bake_options;
+
+/* Writes the LUT of a look: lut_size^3 x 3 float32 encoded RGB in [0, 1], red index fastest, as in
+ * vera_baked_look.
+ *
+ * latents: 3 x latent_size, lighting, global colour, specific colour, finite, up to +-65504.
+ * strengths: 3 factors of the latents, 0..1.5; 0 switches a group off.
+ * axes: 3 x lut_size float32, encoded input value of each node for red, green and blue, finite, up
+ *   to +-65504; NULL for i / (lut_size - 1).
+ * lut_size: 2..129.
+ *
+ * The bytes do not depend on the number of threads or on tiling, and are those of
+ * vera_bake_points for the same colour. INT8: the same bytes on every instruction set. FLOAT32: the
+ * same bytes wherever there is a fused multiply-add (AVX2, AVX-512, 64-bit ARM); other machines
+ * differ by under 1e-5. Extra memory: 2 x 192 bytes x the largest width a thread.
+ *
+ * VERA_STATUS_INVALID_ARGUMENT for NULL pointers and values outside the ranges above,
+ * VERA_STATUS_OUT_OF_MEMORY; lut is then untouched. VERA_STATUS_CANCELLED if stopped by cancel;
+ * parts of lut may be written. */
+VERA_API vera_status vera_bake(const vera_renderer* renderer, const float* latents,
+                               const float* strengths, const float* axes, int32_t lut_size,
+                               float* lut, const vera_bake_options* options);
+
+/* The same for `count` colours, 0..2^40: rgb and out are count x 3 float32, the same array or
+ * without any overlap. rgb is meant for [0, 1]; finite, up to +-65504. */
+VERA_API vera_status vera_bake_points(const vera_renderer* renderer, const float* latents,
+                                      const float* strengths, const float* rgb, int64_t count,
+                                      float* out, const vera_bake_options* options);
+
 /* English text for a status, never NULL; static memory. */
 VERA_API const char* vera_status_text(vera_status status);
 

@@ -1,0 +1,87 @@
+// The shaders of ops/render/render.slang as Vulkan pipelines.
+#ifndef VERA_VULKAN_PIPELINES_H_
+#define VERA_VULKAN_PIPELINES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "vulkan/device.h"
+
+namespace vera {
+
+// The entry points of each module, in the order in which gpu-shaders.sh names them.
+enum class Kernel { kRgba8, kRgbaF16, kRgbaF32, kTexture8, kTextureF16 };
+constexpr int kKernels = 5;
+
+// RenderParams of render.slang.
+struct RenderParams {
+  uint32_t width;
+  uint32_t height;
+  uint32_t dither_phase;
+  uint32_t flags;
+  float strength;
+  int32_t curve_size;
+  int32_t lut_size;
+  int32_t output_curve_size;
+};
+static_assert(sizeof(RenderParams) == 32, "as the shader has it");
+
+constexpr uint32_t kFlagTrilinear = 1, kFlagExtend = 2, kFlagDither = 4, kFlagBlueFirst = 8,
+                   kFlagHalfNodes = 16;
+constexpr uint32_t kGroupWidth = 16, kGroupHeight = 8;
+
+// SPIR-V of one precision; a test gives another.
+struct Module {
+  const uint32_t* words;
+  size_t bytes;
+  const char* suffix;  // of the entry points' names
+};
+Module ModuleOf(bool half);
+
+// What a kernel reads and writes: buffers, or views of images in general layout.
+struct Bindings {
+  const Buffer* curves;
+  const Buffer* nodes;
+  const Buffer* output_curves;
+  const Buffer* source = nullptr;
+  const Buffer* destination = nullptr;
+  VkImageView source_view = VK_NULL_HANDLE;
+  VkImageView destination_view = VK_NULL_HANDLE;
+};
+
+// Pipelines are made when a kernel is first bound. `device` must outlive this.
+class Pipelines {
+ public:
+  Pipelines(const Device& device, const Module& module) : device_(device), module_(module) {}
+  ~Pipelines();
+  Pipelines(const Pipelines&) = delete;
+  Pipelines& operator=(const Pipelines&) = delete;
+
+  // Makes the kernel ready for Dispatch with these resources.
+  vera_status Bind(Kernel kernel, const Bindings& bindings);
+  void Dispatch(Kernel kernel, const RenderParams& params, VkCommandBuffer commands) const;
+
+ private:
+  struct Pipeline {
+    VkDescriptorSetLayout set_layout = VK_NULL_HANDLE;
+    VkPipelineLayout layout = VK_NULL_HANDLE;
+    VkPipeline pipeline = VK_NULL_HANDLE;
+    VkDescriptorPool pool = VK_NULL_HANDLE;
+    VkDescriptorSet set = VK_NULL_HANDLE;
+  };
+  VkResult CreateLayouts(Kernel kernel, Pipeline* made);
+  VkResult CreatePipeline(Kernel kernel, Pipeline* made);
+  VkResult CreateSet(Kernel kernel, Pipeline* made);
+  void UpdateSet(Kernel kernel, const Bindings& bindings) const;
+
+  const Device& device_;
+  Module module_;
+  VkShaderModule shader_ = VK_NULL_HANDLE;
+  Pipeline pipelines_[kKernels];
+};
+
+}  // namespace vera
+
+#endif  // VERA_VULKAN_PIPELINES_H_

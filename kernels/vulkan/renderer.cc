@@ -1,0 +1,185 @@
+#include "vulkan/renderer.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/check.h"
+
+namespace vera {
+namespace {
+
+const uint8_t* PixelAt(const vera_frame& frame, int pixel_bytes, int64_t x, int64_t y) {
+  return static_cast<const uint8_t*>(frame.planes[0]) + y * frame.row_stride_bytes[0] +
+         x * pixel_bytes;
+}
+
+bool KernelOf(vera_pixel_format format, Kernel* kernel) {
+  switch (format) {
+    case VERA_PIXEL_FORMAT_RGBA8:
+    case VERA_PIXEL_FORMAT_BGRA8: *kernel = Kernel::kRgba8; return true;
+    case VERA_PIXEL_FORMAT_RGBAF16: *kernel = Kernel::kRgbaF16; return true;
+    case VERA_PIXEL_FORMAT_RGBAF32: *kernel = Kernel::kRgbaF32; return true;
+    default: return false;
+  }
+}
+
+// To nearest even; magnitudes are at most 65504.
+uint16_t ToHalf(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  const uint32_t magnitude = bits & 0x7FFFFFFFu;
+  const uint32_t sign = (bits ^ magnitude) >> 16;
+  if (magnitude < 0x38800000u) {  // a denormal half: its step is the last bit of 0.5 to 1
+    float shifted;
+    std::memcpy(&shifted, &magnitude, 4);
+    shifted += 0.5f;
+    std::memcpy(&bits, &shifted, 4);
+    return static_cast<uint16_t>(sign | (bits - 0x3F000000u));
+  }
+  const uint32_t rounded = magnitude + 0x0FFFu + (magnitude >> 13 & 1u);
+  return static_cast<uint16_t>(sign | (rounded - 0x38000000u) >> 13);
+}
+
+void StoreHalfNodes(const float* nodes, size_t count, void* out) {
+  uint16_t* halves = static_cast<uint16_t*>(out);
+  for (size_t i = 0; i < 4 * count; ++i) halves[i] = ToHalf(nodes[i]);
+}
+
+}  // namespace
+
+struct Renderer::Job {
+  Job(const vera_frame& src_frame, const vera_frame& dst_frame)
+      : src(src_frame),
+        dst(dst_frame),
+        tile_width(std::min(src.width, kGpuTileWidth)),
+        tile_height(std::min(src.height, std::max<int64_t>(1, kGpuTilePixels / tile_width))),
+        columns((src.width + tile_width - 1) / tile_width),
+        tiles(columns * ((src.height + tile_height - 1) / tile_height)) {}
+  const vera_frame& src;
+  const vera_frame& dst;
+  int64_t tile_width, tile_height, columns, tiles;
+  Kernel kernel = Kernel::kRgba8;
+  int pixel_bytes = 4;
+  RenderParams params = {};
+};
+
+vera_status Renderer::Open(const DeviceRequest& request, const Module& module,
+                           std::unique_ptr<Renderer>* renderer, std::string* why) {
+  std::unique_ptr<Renderer> made(new Renderer());
+  const vera_status status = Device::Open(request, &made->device_, why);
+  if (status != VERA_STATUS_OK) return status;
+  made->half_ = request.half;
+  made->pipelines_ = std::make_unique<Pipelines>(*made->device_, module);
+  *renderer = std::move(made);
+  return VERA_STATUS_OK;
+}
+
+vera_status Renderer::Upload(const vera_look& look, const vera_render_options& options,
+                             RenderParams* params) {
+  RenderJob job;  // as if for float pixels: the device has one form of a look for all formats
+  job.src.sample = job.dst.sample = Sample::kFloat;
+  vera_status status = PrepareLook(look, &job);
+  if (status != VERA_STATUS_OK) return status;
+  const PreparedLook& ready = job.look;
+  const size_t n = static_cast<size_t>(ready.lut_size), count = n * n * n;
+  const size_t curve_bytes = 3 * sizeof(float) * static_cast<size_t>(ready.curve_size);
+  const size_t output_bytes = 3 * sizeof(float) * static_cast<size_t>(ready.output_curve_size);
+  const bool half_nodes = half_ || look.lut_type == VERA_VALUE_FLOAT16;
+  const size_t node_bytes = count * (half_nodes ? 8 : 16);
+  status = device_->Reserve(curve_bytes, &curves_);
+  if (status == VERA_STATUS_OK) status = device_->Reserve(node_bytes, &nodes_);
+  // Bound even where it is not read, so it must exist.
+  if (status == VERA_STATUS_OK) {
+    status = device_->Reserve(std::max<size_t>(output_bytes, 16), &output_curves_);
+  }
+  if (status != VERA_STATUS_OK) return status;
+  std::memcpy(curves_.mapped, ready.curves.get(), curve_bytes);
+  if (output_bytes > 0) std::memcpy(output_curves_.mapped, ready.output_curves.get(), output_bytes);
+  if (half_nodes) {
+    StoreHalfNodes(ready.nodes.get(), count, nodes_.mapped);
+  } else {
+    std::memcpy(nodes_.mapped, ready.nodes.get(), node_bytes);
+  }
+  params->strength = options.strength;
+  params->curve_size = ready.curve_size;
+  params->lut_size = ready.lut_size;
+  params->output_curve_size = ready.output_curve_size;
+  params->flags =
+      (options.interpolation == VERA_INTERPOLATION_TRILINEAR ? kFlagTrilinear : 0) |
+      (options.out_of_range == VERA_OUT_OF_RANGE_EXTEND ? kFlagExtend : 0) |
+      (options.dither == VERA_DITHER_ORDERED ? kFlagDither : 0) |
+      (half_nodes ? kFlagHalfNodes : 0);
+  params->dither_phase = DitherPhase(options.origin_x, options.origin_y);
+  return VERA_STATUS_OK;
+}
+
+vera_status Renderer::RenderTile(const Job& job, int64_t tile) {
+  const int64_t x = tile % job.columns * job.tile_width;
+  const int64_t y = tile / job.columns * job.tile_height;
+  RenderParams params = job.params;
+  params.width = static_cast<uint32_t>(std::min(job.tile_width, job.src.width - x));
+  params.height = static_cast<uint32_t>(std::min(job.tile_height, job.src.height - y));
+  params.dither_phase += DitherPhase(x, y);
+  const size_t row_bytes = static_cast<size_t>(params.width) * static_cast<size_t>(job.pixel_bytes);
+  for (uint32_t row = 0; row < params.height; ++row) {
+    std::memcpy(static_cast<uint8_t*>(source_.mapped) + row * row_bytes,
+                PixelAt(job.src, job.pixel_bytes, x, y + row), row_bytes);
+  }
+  const vera_status status = device_->Run([&](VkCommandBuffer commands) {
+    pipelines_->Dispatch(job.kernel, params, commands);
+  });
+  if (status != VERA_STATUS_OK) return status;
+  for (uint32_t row = 0; row < params.height; ++row) {
+    std::memcpy(const_cast<uint8_t*>(PixelAt(job.dst, job.pixel_bytes, x, y + row)),
+                static_cast<const uint8_t*>(destination_.mapped) + row * row_bytes, row_bytes);
+  }
+  return VERA_STATUS_OK;
+}
+
+vera_status Renderer::Render(const vera_look* given_look, const vera_frame* given_src,
+                             const vera_frame* given_dst, const vera_render_options* given) {
+  vera_look look;
+  vera_frame src, dst;
+  vera_render_options options;
+  FormatInfo src_info, dst_info;
+  if (!ReadLook(given_look, &look) || !ReadOptions(given, &options) ||
+      !ReadFrame(given_src, &src, &src_info) || !ReadFrame(given_dst, &dst, &dst_info) ||
+      !FramesFit(src, src_info, dst, dst_info, options)) {
+    return VERA_STATUS_INVALID_ARGUMENT;
+  }
+  const bool empty = src.width == 0 || src.height == 0;
+  if (!empty && !OverlapIsAllowed(src, src_info, dst, dst_info)) {
+    return VERA_STATUS_INVALID_ARGUMENT;
+  }
+  Kernel kernel;
+  if (src.format != dst.format || !KernelOf(src.format, &kernel)) {
+    return VERA_STATUS_UNSUPPORTED_FORMAT;
+  }
+  RenderParams params = {};
+  vera_status status = Upload(look, options, &params);
+  if (status != VERA_STATUS_OK || empty) return status;
+  if (src.format == VERA_PIXEL_FORMAT_BGRA8) params.flags |= kFlagBlueFirst;
+  Job job(src, dst);
+  job.kernel = kernel;
+  job.pixel_bytes = src_info.pixel_bytes;
+  job.params = params;
+  const size_t tile_bytes =
+      static_cast<size_t>(job.tile_width * job.tile_height * job.pixel_bytes);
+  status = device_->Reserve(tile_bytes, &source_);
+  if (status == VERA_STATUS_OK) status = device_->Reserve(tile_bytes, &destination_);
+  Bindings bindings = LookBindings();
+  bindings.source = &source_;
+  bindings.destination = &destination_;
+  if (status == VERA_STATUS_OK) status = pipelines_->Bind(kernel, bindings);
+  const int64_t total = src.width * src.height;
+  for (int64_t tile = 0; tile < job.tiles && status == VERA_STATUS_OK; ++tile) {
+    if (options.cancel != nullptr && *options.cancel != 0) return VERA_STATUS_CANCELLED;
+    status = RenderTile(job, tile);
+    if (status != VERA_STATUS_OK || options.progress == nullptr) continue;
+    const int64_t done = (tile + 1) * job.tile_width * job.tile_height;
+    options.progress(options.user, tile + 1 == job.tiles ? total : std::min(done, total), total);
+  }
+  return status;
+}
+
+}  // namespace vera
