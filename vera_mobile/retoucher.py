@@ -9,23 +9,38 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vera_mobile import native
 from vera_mobile.bundle import Bundle
 from vera_mobile.develop.sliders import vector
-from vera_mobile.errors import Cancelled, FileError, InvalidArgument
+from vera_mobile.errors import Cancelled, FileError, InvalidArgument, ModelError
 from vera_mobile.image import Photo
 from vera_mobile.look import BakedLook, Look, check_strength
-from vera_mobile.model.tokens import Prompt, Vocabulary
+from vera_mobile.model.match import sliders_towards
+from vera_mobile.model.pixels import model_pixels, reference_pixels, vision_pixels
+from vera_mobile.model.tokens import Prompt, PromptFormat, Vocabulary
 
 if TYPE_CHECKING:
     from vera_mobile.runtime import Planner
 
-MAX_TOKENS = 120
+__all__ = [
+    "LUT_SIZE",
+    "Auto",
+    "Param",
+    "Reference",
+    "Retoucher",
+    "Sampling",
+    "Style",
+    "Task",
+    "model_pixels",
+]
+
+MAX_TOKENS = 4096
 LUT_SIZE = 33
+ASPECT_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -47,27 +62,74 @@ class Param:
     sliders: Mapping[str, float] = field(default_factory=dict)
 
 
-Task = Auto | Style | Param
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Retouch as `before` was retouched into `after`: two pictures of one frame, of any sizes.
+
+    before None: `after` is a picture of anything whose colours are wanted. Sliders are then fitted
+    to the photo (see `sliders_towards`) and planned as Param would. Raises InvalidArgument for a
+    pair of different aspect.
+    """
+
+    before: Photo | None
+    after: Photo
+
+    def __post_init__(self) -> None:
+        if self.before is None:
+            return
+        sizes = [(p.width, p.height) for p in (self.before, self.after)]
+        (w1, h1), (w2, h2) = sizes
+        if abs(w1 * h2 / (h1 * w2) - 1) > ASPECT_TOLERANCE:
+            raise InvalidArgument(
+                f"The reference pictures are {w1} x {h1} and {w2} x {h2}: use the same frame "
+                "before and after the retouch (sizes may differ, the aspect may not), or only the "
+                "second picture."
+            )
+
+
+Task = Auto | Style | Param | Reference
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen: greedy at temperature 0, else nucleus sampling with the seed."""
+    """How tokens are chosen: greedy at temperature 0, else nucleus sampling with the seed.
 
-    temperature: float = 0.0
-    top_p: float = 0.8
+    None stands for what the model's family is used with: greedy and 120 tokens for vera-nano;
+    temperature 0.2, top_p 0.8 and 1024 tokens, as published, for the 0.5B model.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
     seed: int = 0
-    max_tokens: int = MAX_TOKENS
+    max_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= 2:
+        if self.temperature is not None and not 0 <= self.temperature <= 2:
             raise InvalidArgument(f"temperature is {self.temperature}: allowed are 0..2")
-        if not 0 < self.top_p <= 1:
+        if self.top_p is not None and not 0 < self.top_p <= 1:
             raise InvalidArgument(f"top_p is {self.top_p}: allowed are above 0 up to 1")
-        if not 0 <= self.max_tokens <= 200:
-            raise InvalidArgument(f"max_tokens is {self.max_tokens}: allowed are 0..200")
+        if self.max_tokens is not None and not 0 <= self.max_tokens <= MAX_TOKENS:
+            raise InvalidArgument(f"max_tokens is {self.max_tokens}: allowed are 0..{MAX_TOKENS}")
         if not 0 <= self.seed < 2**63:
             raise InvalidArgument(f"seed is {self.seed}: allowed are 0..2^63-1")
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A Sampling with the family's values for what was left open."""
+
+    temperature: float
+    top_p: float
+    seed: int
+    max_tokens: int
+
+    @staticmethod
+    def of(sampling: Sampling, used: PromptFormat) -> _Choice:
+        def value(name: str) -> Any:
+            given = getattr(sampling, name)
+            return getattr(used, name) if given is None else given
+
+        return _Choice(value("temperature"), value("top_p"), sampling.seed, value("max_tokens"))
 
 
 class Retoucher:
@@ -90,17 +152,31 @@ class Retoucher:
             from vera_mobile.runtime import ExecuTorchPlanner
 
             bundle = Bundle.open(path)
-            return cls(ExecuTorchPlanner(bundle), Vocabulary.load(bundle.file("tokenizer")))
+            return cls._of(ExecuTorchPlanner(bundle), bundle.file("tokenizer"))
         if (path / "config.json").is_file():
             from vera_mobile.model.load import load_checkpoint
             from vera_mobile.runtime import TorchPlanner
 
-            vocabulary = Vocabulary.load(path / "tokenizer.json")
-            return cls(TorchPlanner(load_checkpoint(path)), vocabulary)
+            return cls._of(TorchPlanner(load_checkpoint(path)), path / "tokenizer.json")
         raise FileError(
             f"{path}: is neither a bundle (bundle.json) nor a checkpoint (config.json); "
             "make a bundle with `vera export`"
         )
+
+    @classmethod
+    def _of(cls, planner: Planner, tokenizer: Path) -> Retoucher:
+        if not tokenizer.is_file():
+            raise FileError(
+                f"{tokenizer} is missing: import the public files again with their tokenizer, or "
+                "copy it there."
+            )
+        vocabulary = Vocabulary.load(tokenizer)
+        if len(vocabulary) > planner.config.language.vocab_size:
+            raise ModelError(
+                f"{tokenizer} has {len(vocabulary)} tokens, the model "
+                f"{planner.config.language.vocab_size} embeddings: use the files of one checkpoint."
+            )
+        return cls(planner, vocabulary)
 
     def prepare(self) -> None:
         """Loads all programs now; without it they load at first use."""
@@ -118,12 +194,19 @@ class Retoucher:
     ) -> Look:
         """The look for `photo` and `task` (default Auto()); text is streamed to `on_text`.
 
-        The same photo, task, bundle and seed give the same look. Raises InvalidArgument for a bad
-        task, Cancelled within one token after `cancel` is set.
+        The same photo, task, bundle and seed give the same look. A look from a pair has no text.
+        Raises InvalidArgument for a bad task, Cancelled within one token after `cancel` is
+        set.
         """
         with self._lock:
             session = _Session(self._planner, self._vocabulary, cancel, on_text)
-            look = session.run(photo, task or Auto(), sampling or Sampling())
+            if isinstance(task, Reference) and task.before is not None:
+                look = session.run_pair(task.before, task.after)
+            else:
+                if isinstance(task, Reference):
+                    task = session.matched(photo, task.after)
+                choice = _Choice.of(sampling or Sampling(), self._vocabulary.format)
+                look = session.run(photo, task or Auto(), choice)
         return replace(look, evaluate=self._evaluate)
 
     def look_from_json(self, text: str) -> Look:
@@ -182,18 +265,44 @@ class _Session:
         self.timings: dict[str, float] = {}
         self.said = ""
 
-    def run(self, photo: Photo, task: Task, sampling: Sampling) -> Look:
+    def run(self, photo: Photo, task: Auto | Style | Param, choice: _Choice) -> Look:
         prompt = self._prompt(task)
         embeds = self._embed(prompt, photo)
-        hidden, tokens = self._decode(embeds, sampling)
+        hidden, tokens = self._decode(embeds, choice)
         with self._timed("head"):
             latents = self.planner.head(hidden)
+        if prompt.groups != (1.0, 1.0, 1.0):
+            latents = latents * np.array(prompt.groups, np.float32)[:, None]
         text = self.vocabulary.decode(tokens).strip()
         if self.on_text and len(text) > len(self.said):
             self.on_text(text[len(self.said) :])  # what waited for a rest that never came
         return Look(latents, text, timings_ms=self.timings, tokens=tuple(tokens))
 
-    def _prompt(self, task: Task) -> Prompt:
+    def run_pair(self, before: Photo, after: Photo) -> Look:
+        """The latents that the reference encoder reads off the pair."""
+        pair = self._two_pictures(before, after)
+        self._check_cancel()
+        with self._timed("reference"):
+            latents = self.planner.encode_reference(*pair)
+        return Look(latents, timings_ms=self.timings)
+
+    def matched(self, photo: Photo, wanted: Photo) -> Param:
+        """The sliders that move `photo` towards the colours of `wanted`."""
+        pair = self._two_pictures(photo, wanted)
+        with self._timed("reference"):
+            return Param(sliders_towards(*pair))
+
+    def _two_pictures(self, one: Photo, other: Photo) -> tuple[np.ndarray, np.ndarray]:
+        with self._timed("prepare"):
+            first, second = (reference_pixels(p, self.planner.config) for p in (one, other))
+        if np.array_equal(first, second):
+            raise InvalidArgument(
+                "The reference is the same picture twice: give the picture before and after its "
+                "retouch, or another picture."
+            )
+        return first, second
+
+    def _prompt(self, task: Auto | Style | Param) -> Prompt:
         if isinstance(task, Style):
             return self.vocabulary.style(task.wish)
         if isinstance(task, Param):
@@ -204,7 +313,7 @@ class _Session:
         parts = [self._ids(prompt.before)]
         if prompt.has_image:
             with self._timed("prepare"):
-                pixels = model_pixels(photo, self.planner.image_size)
+                pixels = vision_pixels(photo, self.planner.config)
             self._check_cancel()
             with self._timed("vision"):
                 parts.append(self.planner.encode_image(pixels))
@@ -214,13 +323,13 @@ class _Session:
     def _ids(self, ids: tuple[int, ...]) -> np.ndarray:
         return self.planner.embed(np.array([ids], np.int64))
 
-    def _decode(self, embeds: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, list[int]]:
+    def _decode(self, embeds: np.ndarray, choice: _Choice) -> tuple[np.ndarray, list[int]]:
         """Hidden states (3, H) that emit the retouch tokens, and the text's token ids.
 
-        The retouch tokens may only come in order; when the text reaches `max_tokens` they are
-        forced, so that every plan ends in a look.
+        The retouch tokens may only come in order; when the text reaches `max_tokens`, or ends
+        without them, they are forced, so that every plan ends in a look.
         """
-        rng = np.random.default_rng(sampling.seed)
+        rng = np.random.default_rng(choice.seed)
         retouch = self.vocabulary.retouch
         hidden: list[np.ndarray] = []
         tokens: list[int] = []
@@ -228,13 +337,15 @@ class _Session:
         with self._timed("prefill"):
             logits, state = self.planner.step(embeds, 0)
         position = embeds.shape[1]
-        room = min(sampling.max_tokens, self.planner.max_length - position - len(retouch))
+        room = min(choice.max_tokens, self.planner.max_length - position - len(retouch))
         with self._timed("decode"):
             while True:
                 if hidden or len(tokens) >= room:
                     token = retouch[len(hidden)]
                 else:
-                    token = _choose(_allowed(logits, self.vocabulary), sampling, rng)
+                    token = _choose(_allowed(logits, self.vocabulary), choice, rng)
+                if token in self.vocabulary.end:
+                    token = retouch[0]
                 if token in retouch:
                     hidden.append(state)
                     if len(hidden) == len(retouch):
@@ -272,27 +383,22 @@ class _Session:
         self.timings[stage] = self.timings.get(stage, 0.0) + spent
 
 
-def model_pixels(photo: Photo, size: int) -> np.ndarray:
-    """What the vision tower sees: (1, 3, size, size) float32 encoded sRGB, squeezed to a square."""
-    small = photo.to_srgb(size=(size, size))
-    return np.ascontiguousarray(small.transpose(2, 0, 1)[None], np.float32)
-
-
 def _allowed(logits: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     """Logits with what an answer never holds ruled out: prompt tokens and later retouch tokens."""
     logits = np.array(logits, np.float64)
     logits[vocabulary.prompt_only] = -np.inf
     logits[list(vocabulary.retouch[1:])] = -np.inf
+    logits[len(vocabulary) :] = -np.inf  # rows that pad the table stand for no token
     return logits
 
 
-def _choose(logits: np.ndarray, sampling: Sampling, rng: np.random.Generator) -> int:
+def _choose(logits: np.ndarray, choice: _Choice, rng: np.random.Generator) -> int:
     """Greedy, or one draw from the smallest set of tokens with `top_p` of the probability."""
-    if sampling.temperature == 0:
+    if choice.temperature == 0:
         return int(np.argmax(logits))
     order = np.argsort(-logits, kind="stable")
-    scaled = np.exp((logits[order] - logits[order[0]]) / sampling.temperature)
+    scaled = np.exp((logits[order] - logits[order[0]]) / choice.temperature)
     share = scaled / scaled.sum()
     # rounding may leave the sum of all shares below a top_p of 1
-    keep = min(int(np.searchsorted(np.cumsum(share), sampling.top_p)) + 1, len(order))
+    keep = min(int(np.searchsorted(np.cumsum(share), choice.top_p)) + 1, len(order))
     return int(order[rng.choice(keep, p=share[:keep] / share[:keep].sum())])

@@ -343,7 +343,7 @@ def test_retoucher_works_after_a_cancel_and_after_an_error(
         {"temperature": float("nan")},
         {"top_p": 0.0},
         {"top_p": 1.1},
-        {"max_tokens": 201},
+        {"max_tokens": 4097},
         {"seed": -1},
     ],
     ids=str,

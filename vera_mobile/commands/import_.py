@@ -76,6 +76,8 @@ def _text(report: ImportReport, out: str) -> str:
         f"{out}: {report.config}, {report.loaded} weights, {report.size_bytes / 1e6:.1f} MB, "
         f"{report.dtype}, from {', '.join(report.files)}"
     ]
+    if not report.tokenizer:
+        lines.append("no tokenizer: copy tokenizer.json there before planning looks with it")
     for what, names in (
         ("missing, written as zeros", report.missing),
         ("left over", report.left_over),

@@ -25,10 +25,19 @@ def add(commands: Any) -> None:
     task = p.add_mutually_exclusive_group()
     task.add_argument("--style", metavar="WORDS", help="a wish in words (default: auto)")
     task.add_argument("--params", metavar="FILE", help="sliders as .json or a Lightroom .xmp")
+    task.add_argument(
+        "--reference",
+        nargs="+",
+        metavar="FILE",
+        help="a picture before and after its retouch, to do the same; or one picture, to come near "
+        "its colours (give the PHOTOs first)",
+    )
     for name in ("strength", "lighting", "global-color", "specific-color"):
         p.add_argument(f"--{name}", type=float, default=1.0, metavar="X", help="0..1.5, default 1")
     p.add_argument("--seed", type=int, default=0, help="for --temperature above 0")
-    p.add_argument("--temperature", type=float, default=0.0, help="0 (default) is greedy")
+    p.add_argument(
+        "--temperature", type=float, metavar="X", help="0 is greedy (default: the model's own)"
+    )
     p.add_argument("--out", help="folder, or a file name for one photo (default: beside the photo)")
     p.add_argument("--save-cube", action="store_true", help="also write the look as .cube")
     p.add_argument("--save-look", action="store_true", help="also write the look as .json")
@@ -78,10 +87,29 @@ def _task(args: argparse.Namespace) -> Task:
     from vera_mobile.model.tokens import check_wish
     from vera_mobile.retoucher import Auto, Param, Style
 
+    if args.reference is not None:
+        return _reference([Path(name) for name in args.reference])
     if args.style is not None:
         check_wish(args.style)
         return Style(args.style)
     return Param(sliders.load(args.params)) if args.params else Auto()
+
+
+def _reference(files: list[Path]) -> Task:
+    from vera_mobile.image import Photo
+    from vera_mobile.retoucher import Reference
+
+    if len(files) > 2:
+        raise InvalidArgument(
+            f"--reference has {len(files)} files: name one picture, or one before and after its "
+            "retouch; the photos to retouch stand before --reference"
+        )
+    if len(files) == 2 and os.path.realpath(files[0]) == os.path.realpath(files[1]):
+        raise InvalidArgument(
+            f"--reference names {files[0]} twice: name the picture before and after its retouch"
+        )
+    pictures = [Photo.load(file) for file in files]
+    return Reference(pictures[0] if len(pictures) == 2 else None, pictures[-1])
 
 
 def _load(bundle: str | None) -> Retoucher:
@@ -99,7 +127,8 @@ def plan_targets(args: argparse.Namespace) -> list[tuple[Path, Path]]:
     """
     photos = [Path(p) for p in args.photos]
     pairs = _pairs(photos, args.out)
-    inputs = {os.path.realpath(p) for p in (*photos, *([args.params] if args.params else []))}
+    read = (*photos, *(args.reference or ()), *([args.params] if args.params else ()))
+    inputs = {os.path.realpath(p) for p in read}
     seen: dict[str, Path] = {}
     for source, target in pairs:
         for file in (target, *_extra_files(args, target).values()):

@@ -28,6 +28,7 @@ from vera_mobile.model.import_check import (
 )
 from vera_mobile.model.import_config import HF_CONFIG, check_settings, read_hf_config
 from vera_mobile.model.import_sources import Stored, named, open_encoder_renderer, open_vlm
+from vera_mobile.model.import_tokenizer import TOKENIZER_FILE, has_tokenizer, read_tokenizer
 from vera_mobile.model.import_write import TensorPlace, write_safetensors
 from vera_mobile.model.load import (
     CONFIG_FILE,
@@ -43,7 +44,7 @@ from vera_mobile.model.vlm import VeraModel
 REPORT_FILE = "import.json"
 Progress = Callable[[int, int], None]  # bytes of weights done, bytes in all
 
-_OURS = {CONFIG_FILE, WEIGHTS_FILE, REPORT_FILE}
+_OURS = {CONFIG_FILE, WEIGHTS_FILE, REPORT_FILE, TOKENIZER_FILE}
 _PIECE = 1 << 22  # values converted at a time: 16 MiB of float32
 _SCALES = re.compile(r"(^|[._])norms?(\.\d+)?\.weight$|running_var$")
 
@@ -79,7 +80,7 @@ class ImportReport:
     loaded: how many weights came from the files; missing: our names of those that they lack,
     written as zeros (scales and variances of norms as ones); left_over: public names without a
     place in the model; renderer_differs: our names of the weights for which `renderer_from`
-    decided; size_bytes: of all weights.
+    decided; size_bytes: of all weights; tokenizer: whether the public folder's came along.
     """
 
     config: str
@@ -91,6 +92,7 @@ class ImportReport:
     left_over: tuple[str, ...]
     renderer_from: str
     renderer_differs: tuple[str, ...]
+    tokenizer: bool
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON values."""
@@ -107,10 +109,11 @@ def import_checkpoint(
 ) -> ImportReport:
     """Writes the checkpoint folder `out` that `load_checkpoint` reads, whole or not at all.
 
-    vlm: the Hugging Face folder; encoder_renderer: .safetensors or .pth. One weight is in memory at
-    a time, mapped from its file. What can be known from names, shapes and sizes is checked before
-    any value is read. Raises FileError (files, disk), ModelError (names, shapes, values, pickles),
-    InvalidArgument (arguments, existing `out`), OutOfMemory.
+    vlm: the Hugging Face folder, whose tokenizer comes along where it has one; encoder_renderer:
+    .safetensors or .pth. One weight is in memory at a time, mapped from its file. What can be known
+    from names, shapes and sizes is checked before any value is read. Raises FileError (files,
+    disk), ModelError (names, shapes, values, pickles), InvalidArgument (arguments, existing `out`),
+    OutOfMemory.
     """
     options = options or ImportOptions()
     sources = [Path(vlm), *([Path(encoder_renderer)] if encoder_renderer is not None else [])]
@@ -122,11 +125,15 @@ def import_checkpoint(
     files = PublicFiles.of(stored)
     job = _Job.of(files, _hf_config(sources[0], options), options)
     check_room(target, job.size_bytes, job.weights.values())
+    tokenizer = read_tokenizer(sources[0], job.config) if has_tokenizer(sources[0]) else None
     check_tied_head(files, tied=job.tied)
-    report = job.report(stored, differing_renderer(files, strict=options.renderer_from is None))
+    differing = differing_renderer(files, strict=options.renderer_from is None)
+    report = job.report(stored, differing, tokenizer=tokenizer is not None)
     with _building(target) as building:
         job.write(building / WEIGHTS_FILE, on_progress)
         (building / CONFIG_FILE).write_text(config_text(job.config), encoding="utf-8")
+        if tokenizer is not None:
+            (building / TOKENIZER_FILE).write_text(tokenizer, encoding="utf-8")
         (building / REPORT_FILE).write_text(
             json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8"
         )
@@ -179,7 +186,9 @@ class _Job:
     def size_bytes(self) -> int:
         return sum(place.size_bytes for place in self.places)
 
-    def report(self, stored: dict[str, Stored], differing: tuple[str, ...]) -> ImportReport:
+    def report(
+        self, stored: dict[str, Stored], differing: tuple[str, ...], *, tokenizer: bool
+    ) -> ImportReport:
         names = {entry.file.name for entries in stored.values() for entry in entries.values()}
         return ImportReport(
             config=self.config.name,
@@ -191,6 +200,7 @@ class _Job:
             left_over=self.left_over,
             renderer_from=self.options.renderer_from or VLM,
             renderer_differs=differing,
+            tokenizer=tokenizer,
         )
 
     def write(self, path: Path, on_progress: Progress | None) -> None:

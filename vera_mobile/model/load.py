@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -62,8 +62,13 @@ def save_checkpoint(
     return folder
 
 
-def load_checkpoint(folder: str | Path, dtype: torch.dtype = torch.float32) -> VeraModel:
+def load_checkpoint(
+    folder: str | Path, dtype: torch.dtype = torch.float32, *, only: Collection[str] = ()
+) -> VeraModel:
     """The model of a checkpoint folder, in evaluation mode, with weights of `dtype`.
+
+    only: names of parts (vera_mobile.model.vlm.PARTS); the others stay without memory (on the meta
+    device) and cannot run. Empty: all.
 
     Nothing in the folder is executed. Memory: the weights as `dtype`, and one mapped from the file.
     Raises FileError for a missing or damaged file, ModelError for a pickle, a wrong config and for
@@ -73,7 +78,7 @@ def load_checkpoint(folder: str | Path, dtype: torch.dtype = torch.float32) -> V
     check_dtype(dtype)
     folder = Path(folder)
     weights = _open(_weights_path(folder))
-    return _assemble(read_config(folder / CONFIG_FILE), weights, dtype, str(folder))
+    return _assemble(read_config(folder / CONFIG_FILE), weights, dtype, str(folder), only)
 
 
 def read_config(path: str | Path) -> ModelConfig:
@@ -106,13 +111,17 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _assemble(config: ModelConfig, weights: Stored, dtype: torch.dtype, place: str) -> VeraModel:
+def _assemble(
+    config: ModelConfig, weights: Stored, dtype: torch.dtype, place: str, only: Collection[str]
+) -> VeraModel:
     with torch.device("meta"):
         model = VeraModel(config)
     _check_keys(model.state_dict(), weights, place)
     converted: dict[str, Tensor] = {}
     bad: dict[str, list[str]] = {place: [], f"{place} as {dtype_name(dtype)}": []}
     for key, entry in weights.items():
+        if only and key.partition(".")[0] not in only:
+            continue
         stored = entry.read()
         # a copy, and not a view into the mapped file: aligned (the last bits of a result depend on
         # it) and safe from whoever writes to the file later
@@ -123,8 +132,9 @@ def _assemble(config: ModelConfig, weights: Stored, dtype: torch.dtype, place: s
                 break
     for where, keys in bad.items():
         _refuse_not_finite(keys, where)
-    model.load_state_dict(converted, strict=True, assign=True)
-    model.decoder.reset_rope_()
+    model.load_state_dict(converted, strict=not only, assign=True)
+    if not only or "decoder" in only:
+        model.decoder.reset_rope_()
     return model.eval()
 
 
