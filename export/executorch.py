@@ -3,27 +3,124 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from torch.export import ExportedProgram
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram, export
 
-from vera_mobile.bundle import OperatorCount
+from vera_mobile.bundle import OperatorCount, TensorSpec
+from vera_mobile.export.built import BuiltPart
+from vera_mobile.export.packed_form import PackedDecoderForm, PackedEmbedForm
+from vera_mobile.export.recipes import Recipe
+from vera_mobile.export.stages import build_part, capture, golden_inputs, prefill_limit
+from vera_mobile.model.vlm import VeraModel
+from vera_mobile.quant.packed import BLOCK, pack
+from vera_mobile.quant.schemes import scheme
+from vera_mobile.runtime import PROGRAMS
 
+_WEIGHTS = {
+    "vision": ("vision", "projector"),
+    "embed": ("decoder",),
+    "decoder": ("decoder",),
+    "head": ("retouch_head",),
+    "bake": ("renderer",),
+}
 # what a graph holds beside operators: tuple access and memory planning
 _NOT_OPERATORS = ("getitem", "alloc", "view", "executorch_call_delegate")
 
 
-@dataclass(frozen=True)
-class Lowered:
-    """A .pte file's bytes and the operators in it, by backend and name."""
-
-    data: bytes
-    operators: tuple[OperatorCount, ...]
+def parts(recipe: Recipe) -> tuple[str, ...]:
+    """The programs of a bundle; with the own decoder its program also embeds."""
+    return tuple(name for name in PROGRAMS if not (recipe.own_decoder and name == "embed"))
 
 
-def lower(program: ExportedProgram) -> Lowered:
-    """The program for ExecuTorch: what XNNPACK takes is handed to it, the rest is portable.
+def weights(name: str) -> tuple[str, ...]:
+    """The parts of the model whose weights the program `name` holds."""
+    return _WEIGHTS[name]
+
+
+def answer_blocks(vocabulary: int) -> Tensor:
+    """Blocks of 16 token ids that answers use: all of a small vocabulary; of a large one the first
+    32,768 ids and the last 320.
+
+    A byte-level BPE numbers its tokens by how often their text occurs, and the tokens that were
+    added for chat and retouching come last.
+    """
+    blocks = torch.arange(-(-vocabulary // BLOCK), dtype=torch.int32)
+    frequent, added = 32768 // BLOCK, 320 // BLOCK
+    if len(blocks) <= frequent + added:
+        return blocks
+    return torch.cat((blocks[:frequent], blocks[-added:]))
+
+
+def build(
+    name: str,
+    model: VeraModel,
+    recipe: Recipe,
+    calibration: np.ndarray | None,
+    folder: Path,
+) -> BuiltPart:
+    """Quantizes, captures and lowers the part `name` to folder/<name>.pte."""
+    path = folder / f"{name}.pte"
+    if recipe.own_decoder and name == "decoder":
+        return _build_packed(model, recipe, path)
+    part = build_part(name, model, recipe, calibration)
+    operators = lower(capture(part), path)
+    return BuiltPart(
+        path, "executorch", part.quantization, part.input_specs, part.output_specs, operators
+    )
+
+
+def _build_packed(model: VeraModel, recipe: Recipe, path: Path) -> BuiltPart:
+    """The own decoder: method `forward`, and method `embed` on the same table."""
+    from executorch.exir import EdgeCompileConfig, to_edge
+
+    config, limit = model.config.language, prefill_limit(model.config)
+    used, width = scheme(recipe.embedding), config.hidden_size
+    table = pack(model.decoder.embedding.weight, used.weight_bits, used.group_size or 32)
+    forms = {
+        "forward": PackedDecoderForm(
+            model.decoder, table, scheme(recipe.language), answer_blocks(config.vocab_size)
+        ),
+        "embed": PackedEmbedForm(table),
+    }
+    inputs = {
+        "forward": tuple(torch.from_numpy(v) for v in golden_inputs("decoder", model.config)),
+        "embed": tuple(torch.from_numpy(v) for v in golden_inputs("embed", model.config)),
+    }
+    steps = {1: Dim("n", min=1, max=limit)}
+    dynamic: dict[str, tuple[Any, ...]] = {"forward": (steps, None, None), "embed": (steps,)}
+    with torch.no_grad():
+        programs = {
+            name: export(form, inputs[name], dynamic_shapes=dynamic[name], strict=False)
+            for name, form in forms.items()
+        }
+    edge = to_edge(programs, compile_config=EdgeCompileConfig(_check_ir_validity=False))
+    operators = _write(edge, path)
+    return BuiltPart(
+        path,
+        "executorch",
+        f"{recipe.language}, table {recipe.embedding}",
+        (
+            TensorSpec("embeds", "float32", (1, f"1..{limit}", width)),
+            TensorSpec("start", "int64", (1,)),
+            TensorSpec("wanted", "int64", (1,)),
+        ),
+        (
+            TensorSpec("logits", "float32", (1, config.vocab_size)),
+            TensorSpec("hidden", "float32", (1, width)),
+        ),
+        operators,
+    )
+
+
+def lower(program: ExportedProgram, path: Path) -> tuple[OperatorCount, ...]:
+    """The program for ExecuTorch, written to `path`; the operators in it.
+
+    What XNNPACK takes is handed to it, the rest is portable.
 
     One partitioner for float and quantized operators together: with quantized linear layers in
     partitions of their own a nano decoder has 64 in place of 39, lowers in 38 s in place of 25 s
@@ -38,12 +135,23 @@ def lower(program: ExportedProgram) -> Lowered:
         # torchao's group-wise operators are outside of the core set that is checked for
         compile_config=EdgeCompileConfig(_check_ir_validity=False),
     )
-    manager = edge.to_executorch()
-    return Lowered(manager.buffer, _operators(manager.exported_program().graph_module))
+    return _write(edge, path)
 
 
-def _operators(graph_module: Any) -> tuple[OperatorCount, ...]:
+def _write(edge: Any, path: Path) -> tuple[OperatorCount, ...]:
+    from executorch.exir import ExecutorchBackendConfig
+
+    # a cache line: the decoder's kernel reads the packed weights in pieces of 64 bytes
+    manager = edge.to_executorch(ExecutorchBackendConfig(constant_tensor_alignment=64))
+    with path.open("wb") as file:
+        manager.write_to_file(file)
     counts: Counter[tuple[str, str]] = Counter()
+    for name in manager.methods:
+        _count(manager.exported_program(name).graph_module, counts)
+    return tuple(OperatorCount(name, counts[(by, name)], by) for by, name in sorted(counts))
+
+
+def _count(graph_module: Any, counts: Counter[tuple[str, str]]) -> None:
     for node in graph_module.graph.nodes:
         if node.op != "call_function":
             continue
@@ -53,8 +161,8 @@ def _operators(graph_module: Any) -> tuple[OperatorCount, ...]:
             names = [_name(one.target) for one in inner.nodes if one.op == "call_function"]
             counts.update(("xnnpack", name) for name in names if name not in _NOT_OPERATORS)
         elif _name(node.target) not in _NOT_OPERATORS:
-            counts[("portable", _name(node.target))] += 1
-    return tuple(OperatorCount(name, counts[(by, name)], by) for by, name in sorted(counts))
+            name = _name(node.target)
+            counts[("libvera" if name.startswith("vera::") else "portable", name)] += 1
 
 
 def _name(target: Any) -> str:

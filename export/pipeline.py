@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,23 +28,23 @@ from vera_mobile.bundle import (
     write_bundle,
 )
 from vera_mobile.errors import FileError, InternalError, InvalidArgument
+from vera_mobile.export.backends import backend
 from vera_mobile.export.recipes import Recipe
-from vera_mobile.export.stages import STAGES, check_calibration, prefill_limit
+from vera_mobile.export.stages import check_calibration, prefill_limit
 from vera_mobile.export.verify import golden_content
-from vera_mobile.model.load import save_checkpoint
-from vera_mobile.model.tokens import SPECIALS, Vocabulary
+from vera_mobile.model.config import ModelConfig
+from vera_mobile.model.load import CONFIG_FILE, read_config, save_checkpoint
+from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.runtime import BAKE_POINTS
 
-# alike in work at nano size; Python holds one core, so stages in one process cannot overlap
-_WORKERS: tuple[tuple[str, ...], ...] = (("decoder",), ("vision", "head", "bake", "embed"))
 _STDERR_LINES = 8
 
 Progress = Callable[[str, float], None]
 
 
 def export_bundle(
-    model: VeraModel,
+    checkpoint: str | Path | VeraModel,
     tokenizer_path: str | Path,
     recipe: Recipe,
     out: str | Path,
@@ -53,13 +54,15 @@ def export_bundle(
     commit: str | None = None,
     overwrite: bool = False,
 ) -> Bundle:
-    """The bundle of a model, written to folder `out`. The model is not changed.
+    """The bundle of a checkpoint, written to folder `out`.
 
+    checkpoint: a folder with model.safetensors and config.json, or a model, which is not changed;
     tokenizer_path: a tokenizer.json; calibration: (n, 3, S, S) float32 photos, encoded sRGB in
-    [0, 1], needed where `recipe.needs_calibration`; on_progress: called with what begins and the
-    share done (0..1), from another thread. The same arguments give the same bytes of every program.
+    [0, 1], needed where `recipe.needs_calibration`; on_progress: called with what begins or ended
+    (with its seconds and the peak memory of its process) and the share done (0..1), from another
+    thread. The same arguments give the same bytes of every program.
     Raises InvalidArgument, ModelError for weights that are not finite, FileError. Cost: two
-    processes, about half a minute for vera_nano on two cores.
+    processes, each with the weights of one part at a time in memory.
     """
     target = Path(out)
     if (target.exists() or target.is_symlink()) and not overwrite:
@@ -69,46 +72,63 @@ def export_bundle(
     if not Path(tokenizer_path).is_file():
         raise FileError(f"Tokenizer {tokenizer_path} is missing: give a tokenizer.json.")
     vocabulary = Vocabulary.load(tokenizer_path)
-    if recipe.needs_calibration:
-        calibration = check_calibration(calibration, model.config, recipe)
     with tempfile.TemporaryDirectory(prefix="vera-export-") as scratch:
         folder = Path(scratch)
-        _write_job(folder, model, recipe, calibration)
-        _run_workers(folder, on_progress)
-        contents = {name: _program(folder, name, recipe) for name in STAGES}
+        if isinstance(checkpoint, VeraModel):
+            checkpoint = save_checkpoint(checkpoint, folder / "checkpoint")
+        config = read_config(Path(checkpoint) / CONFIG_FILE)
+        if recipe.needs_calibration:
+            calibration = check_calibration(calibration, config, recipe)
+        names = backend(recipe.backend).parts(recipe)
+        _write_job(folder, Path(checkpoint), recipe, calibration)
+        _run_workers(folder, _workers(names), on_progress)
+        contents: dict[str, Content] = {}
+        for name in names:
+            contents |= _contents(folder, name, recipe)
         tokenizer = Path(tokenizer_path).read_bytes()
         contents["tokenizer"] = Content(tokenizer, FileEntry("tokenizer.json", "", 0, "tokenizer"))
-        contents["golden"] = golden_content(folder, model.config)
-        return write_bundle(
-            target, _manifest(model, recipe, vocabulary, commit), contents, overwrite=overwrite
-        )
+        if recipe.backend == "xnnpack":
+            contents["golden"] = golden_content(folder, names, config)
+        manifest = _manifest(config, recipe, vocabulary, commit)
+        return write_bundle(target, manifest, contents, overwrite=overwrite)
 
 
 def _write_job(
-    folder: Path, model: VeraModel, recipe: Recipe, calibration: np.ndarray | None
+    folder: Path, checkpoint: Path, recipe: Recipe, calibration: np.ndarray | None
 ) -> None:
-    save_checkpoint(model, folder / "checkpoint")
     facts = {**recipe.__dict__, "tolerances": dict(recipe.tolerances)}
-    (folder / "recipe.json").write_text(json.dumps(facts), encoding="utf-8")
+    job = {"checkpoint": str(checkpoint.resolve()), "recipe": facts}
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     if calibration is not None:
         np.save(folder / "calibration.npy", calibration, allow_pickle=False)
 
 
-def _run_workers(folder: Path, on_progress: Progress | None) -> None:
+def _workers(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Two processes alike in work: Python holds one core, so stages in one cannot overlap."""
+    second = tuple(name for name in names if name != "decoder")
+    return (("decoder",), second)
+
+
+def _run_workers(
+    folder: Path, workers: Sequence[Sequence[str]], on_progress: Progress | None
+) -> None:
     finished: list[str] = []
+    total = sum(len(names) for names in workers)
 
     def listen(event: dict[str, Any]) -> None:
+        text = f"{event['stage']} begins"
         if event["step"] == "done":
             finished.append(event["stage"])
+            text = f"{event['stage']} took {event['seconds']:.0f} s, {event['peak_mb']:.0f} MB"
         if on_progress is not None:
-            on_progress(f"{event['step']} {event['stage']}", len(finished) / len(STAGES))
+            on_progress(text, len(finished) / total)
 
     with ExitStack() as stack:
-        processes = [stack.enter_context(_start(folder, names)) for names in _WORKERS]
+        processes = [stack.enter_context(_start(folder, names)) for names in workers]
         with ThreadPoolExecutor(len(processes)) as threads:
             jobs = [
                 threads.submit(_follow, process, folder, names, listen)
-                for process, names in zip(processes, _WORKERS, strict=True)
+                for process, names in zip(processes, workers, strict=True)
             ]
             try:
                 for job in as_completed(jobs):
@@ -156,45 +176,49 @@ def _error_of(code: int) -> type[errors.VeraError]:
     return kinds.get(code, errors.InternalError)
 
 
-def _program(folder: Path, name: str, recipe: Recipe) -> Content:
+def _contents(folder: Path, name: str, recipe: Recipe) -> dict[str, Content]:
+    """The files of a part by their name in the manifest: the part's own name for its first file."""
     facts = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
     def specs(values: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(v["name"], v["dtype"], tuple(v["shape"])) for v in values)
 
-    entry = FileEntry(
-        path=f"{name}.pte",
-        sha256="",
-        size_bytes=0,
-        kind="executorch",
-        quantization=facts["quantization"],
-        backend=recipe.backend,
-        inputs=specs(facts["inputs"]),
-        outputs=specs(facts["outputs"]),
-        operators=tuple(OperatorCount(**value) for value in facts["operators"]),
-    )
-    return Content(folder / f"{name}.pte", entry)
+    path = folder / facts["path"]
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    contents = {}
+    for index, file in enumerate(files):
+        entry = FileEntry(file.relative_to(folder).as_posix(), "", 0, facts["kind"])
+        if index == 0:
+            entry = replace(
+                entry,
+                quantization=facts["quantization"],
+                backend=recipe.backend,
+                inputs=specs(facts["inputs"]),
+                outputs=specs(facts["outputs"]),
+                operators=tuple(OperatorCount(**value) for value in facts["operators"]),
+            )
+        contents[name if index == 0 else entry.path] = Content(file, entry)
+    return contents
 
 
 def _manifest(
-    model: VeraModel, recipe: Recipe, vocabulary: Vocabulary, commit: str | None
+    config: ModelConfig, recipe: Recipe, vocabulary: Vocabulary, commit: str | None
 ) -> Manifest:
     try:
         release = version("vera-mobile")
     except PackageNotFoundError:
         release = "unknown"
-    ids = {token: vocabulary.tokenizer.token_to_id(token) for token in SPECIALS}
     return Manifest(
-        name=model.config.name,
-        model=model.config.to_dict(),
+        name=config.name,
+        model=config.to_dict(),
         recipe=recipe.name,
         created_by=f"vera-mobile {release}",
         commit=commit,
-        tokenizer=ids,
+        tokenizer=dict(vocabulary.special_ids),
         tolerances=dict(recipe.tolerances),
         limits={
-            "max_length": model.config.language.max_length,
-            "prefill_tokens": prefill_limit(model.config),
+            "max_length": config.language.max_length,
+            "prefill_tokens": prefill_limit(config),
             "bake_points": BAKE_POINTS,
         },
     )

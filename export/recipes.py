@@ -9,17 +9,23 @@ from types import MappingProxyType
 from vera_mobile.errors import InvalidArgument
 from vera_mobile.quant.schemes import scheme
 
+BACKENDS = ("xnnpack", "coreml", "onnx")
+
 
 @dataclass(frozen=True)
 class Recipe:
     """One scheme per part (see vera_mobile.quant.schemes), the backend, and what parity must hold.
 
-    tolerances: token_agreement_min (share of equal next tokens), psnr_db_min and
-    ciede2000_mean_max (baked lattice against the checkpoint's), and <stage>_sqnr_db_min.
+    description: what it is and when to choose it; runs_on: which unit runs what; tolerances:
+    token_agreement_min (share of equal next tokens), psnr_db_min and ciede2000_mean_max (baked
+    lattice against the checkpoint's), and <stage>_sqnr_db_min. own_decoder: the decoder runs in the
+    kernel of libvera (embedding and logits then share one table, which has the `embedding` scheme)
+    instead of the backend's operators.
     """
 
     name: str
     description: str
+    runs_on: str
     vision: str
     language: str
     logits: str
@@ -28,12 +34,15 @@ class Recipe:
     renderer: str
     backend: str
     tolerances: Mapping[str, float]
+    own_decoder: bool = False
 
     def __post_init__(self) -> None:
         for part in ("vision", "language", "logits", "embedding", "head", "renderer"):
             scheme(getattr(self, part))
-        if self.backend != "xnnpack":
-            raise InvalidArgument(f"Backend '{self.backend}' is unknown: use xnnpack.")
+        if self.backend not in BACKENDS:
+            raise InvalidArgument(
+                f"Backend '{self.backend}' is unknown: use one of {', '.join(BACKENDS)}."
+            )
 
     @property
     def needs_calibration(self) -> bool:
@@ -45,46 +54,68 @@ _QUANTIZED_TOLERANCES: Mapping[str, float] = MappingProxyType(
     {"token_agreement_min": 0.9, "psnr_db_min": 38.0, "ciede2000_mean_max": 1.0}
 )
 
+_INT8_TOLERANCES: Mapping[str, float] = MappingProxyType(
+    {"token_agreement_min": 0.95, "psnr_db_min": 45.0, "ciede2000_mean_max": 0.5}
+)
+
+
+def _recipe(
+    name: str,
+    description: str,
+    runs_on: str,
+    backend: str,
+    schemes: tuple[str, str, str, str, str, str],
+    tolerances: Mapping[str, float],
+    **more: bool,
+) -> Recipe:
+    """schemes: vision, language, logits, embedding, head, renderer."""
+    return Recipe(name, description, runs_on, *schemes, backend, tolerances, **more)
+
+
+_INT8DYN = "int8w_int8dyn"
+_STATIC = "int8w_int8static"
+_INT4DYN = "int4w_g32_int8dyn"
+
 RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe(
-            name="host-fp32",
-            description="Everything in 32-bit float: the reference on ExecuTorch.",
-            vision="fp32",
-            language="fp32",
-            logits="fp32",
-            embedding="fp32",
-            head="fp32",
-            renderer="fp32",
-            backend="xnnpack",
-            tolerances=MappingProxyType(
+    made.name: made
+    for made in (
+        _recipe(
+            "host-fp32",
+            "Everything in 32-bit float: the reference on ExecuTorch. For tests, not for phones.",
+            "CPU (XNNPACK)",
+            "xnnpack",
+            ("fp32",) * 6,
+            MappingProxyType(
                 {"token_agreement_min": 1.0, "psnr_db_min": 80.0, "ciede2000_mean_max": 0.01}
             ),
         ),
-        Recipe(
-            name="android-int4",
-            description="Language 4 bits in groups of 32, everything else 8 bits.",
-            vision="int8w_int8static",
-            language="int4w_g32_int8dyn",
-            logits="int8w_int8dyn",
-            embedding="int8w",
-            head="int8w_int8dyn",
-            renderer="int8w_int8dyn",
-            backend="xnnpack",
-            tolerances=_QUANTIZED_TOLERANCES,
+        _recipe(
+            "android-int4",
+            "Language 4 bits in groups of 32, everything else 8 bits. The smallest and fastest: "
+            "choose it first.",
+            "CPU: vision, head and bake in XNNPACK, decoder in libvera's kernel",
+            "xnnpack",
+            (_STATIC, _INT4DYN, _INT4DYN, "int4w_g32", _INT8DYN, _INT8DYN),
+            _QUANTIZED_TOLERANCES,
+            own_decoder=True,
         ),
-        Recipe(
-            name="android-int8",
-            description="Everything 8 bits: nearer to the checkpoint than android-int4, larger.",
-            vision="int8w_int8static",
-            language="int8w_int8dyn",
-            logits="int8w_int8dyn",
-            embedding="int8w",
-            head="int8w_int8dyn",
-            renderer="int8w_int8dyn",
-            backend="xnnpack",
-            tolerances=_QUANTIZED_TOLERANCES,
+        _recipe(
+            "android-int8",
+            "Everything 8 bits: nearer to the checkpoint than android-int4, nearly twice the size.",
+            "CPU: vision, head and bake in XNNPACK, decoder in libvera's kernel",
+            "xnnpack",
+            (_STATIC, _INT8DYN, _INT8DYN, "int8w", _INT8DYN, _INT8DYN),
+            _INT8_TOLERANCES,
+            own_decoder=True,
+        ),
+        _recipe(
+            "android-int4-xnnpack",
+            "As android-int4 with the decoder in XNNPACK too: for apps whose ExecuTorch runtime "
+            "takes no operators of others. Slower, and exported in minutes.",
+            "CPU (XNNPACK)",
+            "xnnpack",
+            (_STATIC, _INT4DYN, _INT8DYN, "int8w", _INT8DYN, _INT8DYN),
+            _QUANTIZED_TOLERANCES,
         ),
     )
 }

@@ -18,7 +18,7 @@ from vera_mobile.export.recipes import Recipe
 from vera_mobile.model.config import LATENT_GROUPS, ModelConfig
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.quant.schemes import quantize_linears_, scheme
-from vera_mobile.runtime import BAKE_POINTS, PREFILL_TOKENS, PROGRAMS
+from vera_mobile.runtime import ALL_LOGITS, BAKE_POINTS, PREFILL_TOKENS, PROGRAMS
 
 STAGES = PROGRAMS
 
@@ -82,7 +82,8 @@ def golden_inputs(name: str, config: ModelConfig) -> tuple[np.ndarray, ...]:
     if name == "embed":
         return (random.integers(0, config.language.vocab_size, (1, 7)),)
     if name == "decoder":
-        return (normal(1, 7, hidden) * np.float32(0.02), np.zeros(1, np.int64))
+        embeds = normal(1, 7, hidden) * np.float32(0.02)
+        return (embeds, np.zeros(1, np.int64), np.full(1, ALL_LOGITS, np.int64))
     if name == "head":
         return (normal(1, LATENT_GROUPS, hidden),)
     return (random.random((BAKE_POINTS, 3), dtype=np.float32), normal(*look))
@@ -140,7 +141,7 @@ def _decoder(model: VeraModel, recipe: Recipe, _: np.ndarray | None) -> Part:
     return Part(
         "decoder",
         form,
-        _examples("decoder", model),
+        _examples("decoder", model)[:2],
         ({1: Dim("n", min=1, max=limit)}, None),
         f"{recipe.language}, logits {recipe.logits}",
         (

@@ -16,9 +16,17 @@ from vera_mobile.color.metrics import compare
 from vera_mobile.errors import BundleError, InvalidArgument
 from vera_mobile.export.stages import STAGES, golden_inputs
 from vera_mobile.model.config import ModelConfig
-from vera_mobile.model.tokens import ANSWER, AUTO, RETOUCH
+from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
-from vera_mobile.runtime import ExecuTorchPlanner, Planner, TorchPlanner, quiet_stderr
+from vera_mobile.native import load_torch_ops
+from vera_mobile.runtime import (
+    ALL_LOGITS,
+    ExecuTorchPlanner,
+    Planner,
+    TorchPlanner,
+    program_of,
+    quiet_stderr,
+)
 
 PARITY_NAME = "parity.json"
 LATTICE_SIZE = 17
@@ -52,7 +60,8 @@ def verify_bundle(
     if photos.ndim != 4 or not len(photos):
         raise InvalidArgument(f"Photos of shape {photos.shape}: use (n, 3, S, S), n from 1.")
     reference, measured = TorchPlanner(model), ExecuTorchPlanner(bundle)
-    rows = [_compare_photo(reference, measured, photo, bundle, steps) for photo in photos]
+    vocabulary = Vocabulary.load(bundle.file("tokenizer"))
+    rows = [_compare_photo(reference, measured, photo, vocabulary, steps) for photo in photos]
     stages = {name: _worst([row[name] for row in rows]) for name in rows[0]["stages"]}
     report: dict[str, Any] = {
         "recipe": bundle.manifest.recipe,
@@ -85,7 +94,8 @@ def verify_self(bundle: Bundle) -> dict[str, Any]:
         raise BundleError(f"golden.json is not valid JSON ({error}): export again.") from error
     programs = {}
     for name in STAGES:
-        outputs = _run_program(checked.file(name), golden_inputs(name, config))
+        file, method = program_of(checked, name)
+        outputs = _run_program(checked.file(file), method, _inputs(checked, name, config))
         recorded = golden.get(name, [])
         if len(recorded) != len(outputs):
             raise BundleError(f"golden.json lacks outputs of '{name}': export again.")
@@ -97,18 +107,28 @@ def verify_self(bundle: Bundle) -> dict[str, Any]:
     return {"programs": programs, "passed": all(row["passed"] for row in programs.values())}
 
 
-def golden_content(folder: Path, config: ModelConfig) -> Content:
-    """golden.json of the programs in `folder`: 64 evenly spaced values of each output for
+def golden_content(folder: Path, names: Sequence[str], config: ModelConfig) -> Content:
+    """golden.json of the programs `names` in `folder`: 64 evenly spaced values of each output for
     `golden_inputs`."""
-    values = {
-        name: [
-            _sample(output).tolist()
-            for output in _run_program(folder / f"{name}.pte", golden_inputs(name, config))
-        ]
-        for name in STAGES
-    }
+    own = "embed" not in names
+    values = {}
+    for name in STAGES:
+        file, method = ("decoder", "embed") if own and name == "embed" else (name, "forward")
+        inputs = golden_inputs(name, config)
+        if name == "decoder" and not own:
+            inputs = inputs[:2]
+        outputs = _run_program(folder / f"{file}.pte", method, inputs)
+        values[name] = [_sample(output).tolist() for output in outputs]
     text = json.dumps(values, sort_keys=True) + "\n"
     return Content(text.encode(), FileEntry("golden.json", "", 0, "golden"))
+
+
+def _inputs(bundle: Bundle, name: str, config: ModelConfig) -> tuple[np.ndarray, ...]:
+    """golden_inputs without the decoder's `wanted` where the program has none."""
+    inputs = golden_inputs(name, config)
+    if name == "decoder":
+        return inputs[: len(bundle.manifest.files[name].inputs)]
+    return inputs
 
 
 def differences(reference: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
@@ -141,10 +161,10 @@ def lattice(size: int = LATTICE_SIZE) -> np.ndarray:
 
 
 def _compare_photo(
-    reference: Planner, measured: Planner, photo: np.ndarray, bundle: Bundle, steps: int
+    reference: Planner, measured: Planner, photo: np.ndarray, vocabulary: Vocabulary, steps: int
 ) -> dict[str, Any]:
-    answer, ref = _walk(reference, photo, bundle, steps, None)
-    _, got = _walk(measured, photo, bundle, steps, answer)
+    answer, ref = _walk(reference, photo, vocabulary, steps, None)
+    _, got = _walk(measured, photo, vocabulary, steps, answer)
     agreement = np.mean(ref["logits"].argmax(1) == got["logits"].argmax(1))
     size = LATTICE_SIZE
     pictures = [values["lattice"].reshape(size * size, size, 3) for values in (ref, got)]
@@ -162,17 +182,16 @@ def _compare_photo(
 def _walk(
     planner: Planner,
     photo: np.ndarray,
-    bundle: Bundle,
+    vocabulary: Vocabulary,
     steps: int,
     answer: Sequence[int] | None,
 ) -> tuple[list[int], dict[str, np.ndarray]]:
     """The values of every stage for a photo; `answer` is followed, or the planner's own choice."""
-    ids = bundle.manifest.tokenizer
-    retouch = [ids[token] for token in RETOUCH]
+    retouch, request = vocabulary.retouch, vocabulary.auto()
     image = planner.encode_image(photo[None])
-    before, after = (planner.embed(np.array([[ids[token]]])) for token in (AUTO, ANSWER))
+    before, after = (planner.embed(np.array([ids])) for ids in (request.before, request.after))
     prompt = np.concatenate((before, image, after), axis=1)
-    logits, hidden = planner.step(prompt, 0)
+    logits, hidden = planner.step(prompt, 0, ALL_LOGITS)
     rows, states, said = [logits], [], []
     position = prompt.shape[1]
     for index in range(steps + len(retouch)):
@@ -182,7 +201,7 @@ def _walk(
         choice = int(logits.argmax()) if answer is None else answer[min(index, steps - 1)]
         token = choice if index < steps else retouch[index - steps]
         said.append(token)
-        logits, hidden = planner.step(planner.embed(np.array([[token]])), position)
+        logits, hidden = planner.step(planner.embed(np.array([[token]])), position, ALL_LOGITS)
         position += 1
         if index < steps - 1:
             rows.append(logits)
@@ -224,16 +243,18 @@ def _checks(report: dict[str, Any], tolerances: dict[str, float]) -> list[dict[s
     return checks
 
 
-def _run_program(path: Path, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+def _run_program(path: Path, method_name: str, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
     import torch
 
     try:
         with quiet_stderr():
             from executorch.runtime import Runtime
 
-            method = Runtime.get().load_program(path).load_method("forward")
+            load_torch_ops()
+            program = Runtime.get().load_program(path)
+            method = program.load_method(method_name)
         if method is None:
-            raise BundleError(f"Program {path.name} has no method 'forward': export again.")
+            raise BundleError(f"Program {path.name} has no method '{method_name}': export again.")
         return [value.numpy() for value in method.execute([torch.from_numpy(v) for v in inputs])]
     except RuntimeError as error:
         raise BundleError(f"Program {path.name} does not run ({error}): export again.") from error

@@ -8,7 +8,9 @@ cannot be kept quiet.
 from __future__ import annotations
 
 import json
+import resource
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,32 +34,38 @@ def main(arguments: list[str]) -> int:
 def _export(folder: Path, names: list[str]) -> None:
     import torch
 
-    from vera_mobile.export.executorch import lower
+    from vera_mobile.export.backends import backend
     from vera_mobile.export.recipes import Recipe
-    from vera_mobile.export.stages import build_part, capture
     from vera_mobile.model.load import load_checkpoint
 
     torch.set_num_threads(1)
-    recipe = Recipe(**json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    recipe = Recipe(**job["recipe"])
     photos = folder / "calibration.npy"
     calibration = np.load(photos, allow_pickle=False) if photos.is_file() else None
-    model = load_checkpoint(folder / "checkpoint")
+    chosen = backend(recipe.backend)
     for name in names:
-        _tell(stage=name, step="quantize")
-        part = build_part(name, model, recipe, calibration)
-        _tell(stage=name, step="capture")
-        program = capture(part)
-        _tell(stage=name, step="lower")
-        lowered = lower(program)
-        (folder / f"{name}.pte").write_bytes(lowered.data)
+        started = time.monotonic()
+        _tell(stage=name, step="begin", seconds=0.0, peak_mb=_peak_mb())
+        model = load_checkpoint(job["checkpoint"], only=chosen.weights(name))
+        built = chosen.build(name, model, recipe, calibration, folder)
         facts = {
-            "quantization": part.quantization,
-            "inputs": [asdict(spec) for spec in part.input_specs],
-            "outputs": [asdict(spec) for spec in part.output_specs],
-            "operators": [asdict(operator) for operator in lowered.operators],
+            "path": built.path.name,
+            "kind": built.kind,
+            "quantization": built.quantization,
+            "inputs": [asdict(spec) for spec in built.inputs],
+            "outputs": [asdict(spec) for spec in built.outputs],
+            "operators": [asdict(operator) for operator in built.operators],
         }
         (folder / f"{name}.json").write_text(json.dumps(facts), encoding="utf-8")
-        _tell(stage=name, step="done")
+        del model
+        seconds = time.monotonic() - started
+        _tell(stage=name, step="done", seconds=seconds, peak_mb=_peak_mb())
+
+
+def _peak_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _tell(**event: Any) -> None:

@@ -19,6 +19,7 @@ import torch
 from vera_mobile.bundle import Bundle
 from vera_mobile.errors import BundleError, InternalError, InvalidArgument
 from vera_mobile.model.config import LATENT_GROUPS, ModelConfig
+from vera_mobile.native import load_torch_ops
 
 if TYPE_CHECKING:
     from vera_mobile.model.vlm import VeraModel
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 PREFILL_TOKENS = 256
 PROGRAMS = ("vision", "embed", "decoder", "head", "bake")
 BAKE_POINTS = 4096
+# what the own decoder's input `wanted` asks for: none, those of tokens that answers use, all
+NO_LOGITS, ANSWER_LOGITS, ALL_LOGITS = 0, 1, 2
 
 
 class Planner(Protocol):
@@ -50,9 +53,14 @@ class Planner(Protocol):
     def embed(self, ids: np.ndarray) -> np.ndarray:
         """(1, n) integers in [0, V), n from 1 -> embeddings (1, n, H)."""
 
-    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    def step(
+        self, embeds: np.ndarray, start: int, wanted: int = ANSWER_LOGITS
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(1, n, H) at positions start .. start + n - 1 -> logits (V,) and hidden state (H,) of the
-        last one. start 0 begins anew; going back is allowed, nothing past the position is seen."""
+        last one. start 0 begins anew; going back is allowed, nothing past the position is seen.
+
+        wanted: NO_LOGITS where the next token is known already (what comes back for them is of no
+        use), ANSWER_LOGITS (tokens that no answer uses may be -inf) or ALL_LOGITS."""
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
         """(3, H), the states that emit the retouch tokens -> latents (3, L)."""
@@ -95,7 +103,9 @@ class TorchPlanner:
         return self._model.decoder.embed(torch.from_numpy(_ids(ids, self.config))).numpy()
 
     @torch.inference_mode()
-    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    def step(
+        self, embeds: np.ndarray, start: int, wanted: int = ANSWER_LOGITS
+    ) -> tuple[np.ndarray, np.ndarray]:
         checked = torch.from_numpy(_embeds(embeds, start, self.config))
         decoder = self._model.decoder
         hidden = decoder.step(checked, torch.tensor([start]), self._cache)[0, -1]
@@ -127,8 +137,9 @@ class ExecuTorchPlanner:
         limits = bundle.manifest.limits
         self._prefill = limits.get("prefill_tokens", PREFILL_TOKENS)
         self._bake_points = limits.get("bake_points", BAKE_POINTS)
+        self._own_decoder = "embed" not in bundle.manifest.files
         self._methods: dict[str, Any] = {}
-        self._programs: list[Any] = []
+        self._programs: dict[str, Any] = {}
 
     @property
     def image_size(self) -> int:
@@ -151,11 +162,18 @@ class ExecuTorchPlanner:
         ]
         return np.concatenate(parts, axis=1)
 
-    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    def step(
+        self, embeds: np.ndarray, start: int, wanted: int = ANSWER_LOGITS
+    ) -> tuple[np.ndarray, np.ndarray]:
         checked = _embeds(embeds, start, self.config)
-        for begin in range(0, checked.shape[1], self._prefill):
+        count = checked.shape[1]
+        for begin in range(0, count, self._prefill):
             part = np.ascontiguousarray(checked[:, begin : begin + self._prefill])
-            logits, hidden = self._run("decoder", part, np.array([start + begin], np.int64))
+            inputs = [part, np.array([start + begin], np.int64)]
+            if self._own_decoder:
+                last = begin + self._prefill >= count
+                inputs.append(np.array([wanted if last else NO_LOGITS], np.int64))
+            logits, hidden = self._run("decoder", *inputs)
         return logits[0], hidden[0]
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
@@ -194,23 +212,35 @@ class ExecuTorchPlanner:
         return [output.numpy() for output in outputs]
 
     def _load(self, name: str) -> Any:
-        path = self.bundle.file(name)
+        file, method_name = program_of(self.bundle, name)
+        path = self.bundle.file(file)
         try:
             with quiet_stderr():
                 from executorch.runtime import Runtime
 
-                program = Runtime.get().load_program(path)
-                method = program.load_method("forward")
+                if self._own_decoder:
+                    load_torch_ops()
+                if file not in self._programs:
+                    self._programs[file] = Runtime.get().load_program(path)
+                method = self._programs[file].load_method(method_name)
         except (RuntimeError, KeyError) as error:
             raise BundleError(
                 f"Program '{name}' of {self.bundle.root} cannot be loaded ({error}): export it "
                 "again with this release."
             ) from error
         if method is None:
-            raise InternalError(f"Program '{name}' has no method 'forward': please report this.")
-        self._programs.append(program)
+            raise InternalError(
+                f"Program '{name}' has no method '{method_name}': please report this."
+            )
         self._methods[name] = method
         return method
+
+
+def program_of(bundle: Bundle, name: str) -> tuple[str, str]:
+    """The file (its name in the manifest) and the method that hold the program `name`."""
+    if name == "embed" and name not in bundle.manifest.files:
+        return "decoder", "embed"
+    return name, "forward"
 
 
 @contextlib.contextmanager

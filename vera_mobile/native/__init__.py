@@ -132,6 +132,19 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def library() -> ctypes.CDLL:
+    """libvera, loaded once. Raises FileError if it is not built."""
+    return _library()
+
+
+def check_status(status: int, what: str) -> None:
+    """Raises the error of a vera_status other than OK; `what` begins its message."""
+    if status:
+        text = _library().vera_status_text(status).decode()
+        classes = {kind.code: kind for kind in errors.VeraError.__subclasses__()}
+        raise classes.get(status, errors.InternalError)(f"{what} failed: {text}.")
+
+
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     *tensors, strength = inputs
     ctx.save_for_backward(*tensors)
@@ -291,12 +304,13 @@ class _Watcher:
 def _raise_for_status(status: int, look: _LookArrays) -> None:
     if status == 0:
         return
-    text = _library().vera_status_text(status).decode()
     if status == errors.InvalidArgument.code:
         look.check_finite()
-        text = "out overlaps the image partly: use another array, or the image itself as out"
-    classes = {kind.code: kind for kind in errors.VeraError.__subclasses__()}
-    raise classes.get(status, errors.InternalError)(f"Render failed: {text}.")
+        raise errors.InvalidArgument(
+            "Render failed: out overlaps the image partly: use another array, or the image itself "
+            "as out."
+        )
+    check_status(status, "Render")
 
 
 def render_frame(
