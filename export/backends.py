@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -28,8 +28,9 @@ class Backend(Protocol):
         recipe: Recipe,
         calibration: np.ndarray | None,
         folder: Path,
+        **more: Any,
     ) -> BuiltPart:
-        """Writes the part `name` into `folder`."""
+        """Writes the part `name` into `folder`; more: `vocabulary` for ONNX."""
 
 
 def backend(name: str) -> Backend:
@@ -37,7 +38,7 @@ def backend(name: str) -> Backend:
     if name == "coreml":
         from vera_mobile.export import coreml as module
     elif name == "onnx":
-        from vera_mobile.export import onnx as module  # type: ignore[no-redef]
+        from vera_mobile.export import onnx as module
     else:
-        from vera_mobile.export import executorch as module  # type: ignore[no-redef]
+        from vera_mobile.export import executorch as module
     return cast(Backend, module)

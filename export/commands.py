@@ -13,7 +13,8 @@ from vera_mobile.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from vera_mobile.cli import Console
-    from vera_mobile.model.vlm import VeraModel
+    from vera_mobile.export.recipes import Recipe
+    from vera_mobile.model.config import ModelConfig
 
 CALIBRATION_PHOTOS = 16
 
@@ -62,31 +63,42 @@ def add_demo(commands: Any) -> None:
 
 def run_export(args: argparse.Namespace, console: Console) -> int:
     """Exports, then verifies; exit code 1 when the bundle is outside its tolerances."""
-    from vera_mobile.assets import checkpoint_folder
-    from vera_mobile.bundle import describe
-    from vera_mobile.export.pipeline import export_bundle
-    from vera_mobile.export.recipes import RECIPES, recipe
-    from vera_mobile.export.verify import verify_bundle
-    from vera_mobile.model.load import load_checkpoint
+    from vera_mobile.export.checkpoint import open_checkpoint
+    from vera_mobile.export.preflight import check_before_export
+    from vera_mobile.export.recipes import RECIPES
 
     if args.list_recipes:
-        rows = {name: r.description for name, r in RECIPES.items()}
-        console.result(rows, "\n".join(f"{name:<16}{text}" for name, text in rows.items()))
+        rows = {name: recipe_facts(one) for name, one in RECIPES.items()}
+        console.result(rows, "\n\n".join(recipe_text(name, row) for name, row in rows.items()))
         return 0
     if not args.out:
         raise InvalidArgument("--out is missing: name the folder of the bundle")
+    source = checkpoint_path(args.checkpoint)
+    check_before_export(source, args.recipe, args.out)
+    with open_checkpoint(args.checkpoint) as folder:
+        return export_folder(folder, args, console)
+
+
+def export_folder(folder: Path, args: argparse.Namespace, console: Console) -> int:
+    """`vera export` of a checkpoint folder in our form."""
+    from vera_mobile.bundle import describe
+    from vera_mobile.export.pipeline import export_bundle
+    from vera_mobile.export.recipes import recipe
+    from vera_mobile.export.verify import verify_bundle
+    from vera_mobile.model.load import CONFIG_FILE, load_checkpoint, read_config
+
     chosen = recipe(args.recipe)
-    folder = checkpoint_folder(args.checkpoint)
-    model = load_checkpoint(folder)
-    photos = sample_pixels(model, args.photos)
+    photos = sample_pixels(read_config(folder / CONFIG_FILE), args.photos)
+    steps: list[str] = []
     with console.bar(100, "export", "%") as bar:
 
         def on_progress(stage: str, share: float) -> None:
+            steps.append(stage)
             bar.set_description(f"export: {stage}", refresh=False)
             bar.update(round(share * 100) - bar.n)
 
         bundle = export_bundle(
-            model,
+            folder,
             folder / "tokenizer.json",
             chosen,
             args.out,
@@ -97,11 +109,14 @@ def run_export(args: argparse.Namespace, console: Console) -> int:
         )
     info = describe(bundle)
     if args.no_verify:
-        console.result(info, f"{args.out}: {info['size_bytes'] / 1e6:.2f} MB, not verified")
+        console.result(
+            {"bundle": info, "steps": steps},
+            f"{args.out}: {info['size_bytes'] / 1e6:.2f} MB, not verified",
+        )
         return 0
-    report = verify_bundle(bundle, model, photos[:4])
+    report = verify_bundle(bundle, load_checkpoint(folder), photos[:4])
     console.result(
-        {"bundle": info, "parity": report},
+        {"bundle": info, "steps": steps, "parity": report},
         f"{args.out}: {info['size_bytes'] / 1e6:.2f} MB\n{parity_text(report)}",
     )
     return 0 if report["passed"] else 1
@@ -124,7 +139,7 @@ def run_verify(args: argparse.Namespace, console: Console) -> int:
     passed = own["passed"]
     if args.checkpoint:
         model = load_checkpoint(checkpoint_folder(args.checkpoint))
-        report = verify_bundle(bundle, model, sample_pixels(model, args.photos)[:8])
+        report = verify_bundle(bundle, model, sample_pixels(model.config, args.photos)[:8])
         result["parity"] = report
         passed = passed and report["passed"]
         lines.append(parity_text(report))
@@ -156,13 +171,37 @@ def parity_text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def sample_pixels(model: VeraModel, folder: str | None) -> np.ndarray:
+def recipe_facts(one: Recipe) -> dict[str, Any]:
+    """What `--list-recipes` says of a recipe."""
+    parts = ("vision", "language", "logits", "embedding", "head", "renderer")
+    return {
+        "description": one.description,
+        "runs_on": one.runs_on,
+        "backend": one.backend,
+        "schemes": {part: getattr(one, part) for part in parts},
+        "tolerances": dict(one.tolerances),
+    }
+
+
+def recipe_text(name: str, facts: dict[str, Any]) -> str:
+    """The same for people."""
+    schemes = ", ".join(f"{part} {used}" for part, used in facts["schemes"].items())
+    return f"{name}\n  {facts['description']}\n  Runs on: {facts['runs_on']}\n  Schemes: {schemes}"
+
+
+def checkpoint_path(name: str) -> Path:
+    """The folder of a bundled name or of a path, of our form or public."""
+    from vera_mobile.assets import CHECKPOINTS, checkpoint_folder
+
+    return checkpoint_folder(name) if name in CHECKPOINTS else Path(name)
+
+
+def sample_pixels(config: ModelConfig, folder: str | None) -> np.ndarray:
     """Photos (n, 3, S, S) float32 for calibration and parity: from a folder, else samples."""
     from vera_mobile.export.samples import sample_photos
     from vera_mobile.image import Photo
-    from vera_mobile.retoucher import model_pixels
+    from vera_mobile.model.pixels import vision_pixels
 
-    size = model.config.vision.image_size
     if folder:
         from vera_mobile.train.data import list_photos
 
@@ -170,7 +209,7 @@ def sample_pixels(model: VeraModel, folder: str | None) -> np.ndarray:
         photos = [Photo.load(f.path) for f in files]
     else:
         photos = [Photo.from_array(p) for p in sample_photos()]
-    return np.concatenate([model_pixels(p, size) for p in photos])
+    return np.concatenate([vision_pixels(p, config) for p in photos])
 
 
 def source_commit() -> str | None:

@@ -40,7 +40,8 @@ def register() -> torch.library.Library:
     for name, (arguments, result) in _SCHEMAS.items():
         library.define(f"{name}({arguments}) -> {result}")
         library.define(f"{name}.out({arguments}, *, Tensor(z!) out) -> Tensor(z!)")
-        run, shape = _RUN[name], _SHAPES[name]
+        run: Any = _RUN[name]
+        shape: Any = _SHAPES[name]
         library.impl(name, run, "CPU")
         library.impl(f"{name}.out", functools.partial(_run_out, run), "CPU")
         torch.library.register_fake(f"vera::{name}", shape, lib=library)

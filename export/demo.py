@@ -138,7 +138,7 @@ def _bundle(folder: Path, console: Console) -> Bundle:
 
         bundle = export_bundle(
             model, source / "tokenizer.json", recipe(RECIPE), folder,
-            calibration=sample_pixels(model, None), on_progress=on_progress,
+            calibration=sample_pixels(model.config, None), on_progress=on_progress,
             commit=source_commit(), overwrite=True,
         )  # fmt: skip
     mark.write_text(key)

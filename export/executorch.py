@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram, export
 
 from vera_mobile.bundle import OperatorCount, TensorSpec
+from vera_mobile.errors import InvalidArgument
 from vera_mobile.export.built import BuiltPart
 from vera_mobile.export.packed_form import PackedDecoderForm, PackedEmbedForm
 from vera_mobile.export.recipes import Recipe
@@ -79,6 +80,12 @@ def _build_packed(model: VeraModel, recipe: Recipe, path: Path) -> BuiltPart:
     from executorch.exir import EdgeCompileConfig, to_edge
 
     config, limit = model.config.language, prefill_limit(model.config)
+    if config.head_dim % 32 or config.hidden_size % 32 or config.intermediate_size % 32:
+        raise InvalidArgument(
+            f"Recipe '{recipe.name}' not allowed for heads of {config.head_dim}, width "
+            f"{config.hidden_size} and feed-forward {config.intermediate_size}: its kernel needs "
+            "multiples of 32; use android-int4-xnnpack."
+        )
     used, width = scheme(recipe.embedding), config.hidden_size
     table = pack(model.decoder.embedding.weight, used.weight_bits, used.group_size or 32)
     forms = {

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vera_mobile.errors import InvalidArgument
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.runtime import ANSWER_LOGITS, BAKE_POINTS
 
@@ -50,6 +51,9 @@ class FormPlanner:
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
         return self._run("head", hidden[None])[0][0]
+
+    def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        raise InvalidArgument("Exported forms have no reference encoder: use the checkpoint.")
 
     def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
         parts = [

@@ -63,5 +63,8 @@ class ListeningPlanner:
     def head(self, hidden: np.ndarray) -> np.ndarray:
         return self._planner.head(hidden)
 
+    def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        return self._planner.encode_reference(before, after)
+
     def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
         return self._planner.bake(points, latents)

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from vera_mobile.errors import BundleError, FileError
+from vera_mobile.errors import BundleError, FileError, InvalidArgument
 from vera_mobile.export.onnx import PREFILL, STEP
 from vera_mobile.export.onnx.sources import cache_names, empty_cache
 from vera_mobile.model.config import ModelConfig
-from vera_mobile.runtime import _embeds, _hidden, _ids, _latents, _pixels, _points
+from vera_mobile.runtime import ANSWER_LOGITS, _embeds, _hidden, _ids, _latents, _pixels, _points
 
 _FILES = {
     "vision": "vision.onnx",
@@ -62,7 +62,9 @@ class OnnxPlanner:
     def embed(self, ids: np.ndarray) -> np.ndarray:
         return self._run("embed", {"ids": _ids(ids, self.config).astype(np.int32)})[0]
 
-    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    def step(
+        self, embeds: np.ndarray, start: int, wanted: int = ANSWER_LOGITS
+    ) -> tuple[np.ndarray, np.ndarray]:
         checked = _embeds(embeds, start, self.config)
         count = checked.shape[1]
         room = 1 if count == 1 else self._length("prefill", "embeds", 1)
@@ -73,6 +75,11 @@ class OnnxPlanner:
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
         return self._run("head", {"hidden": _hidden(hidden, self.config)})[0][0]
+
+    def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        raise InvalidArgument(
+            "An ONNX bundle has no reference encoder: give one reference photo, or the checkpoint."
+        )
 
     def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
         colours, look = _points(points), _latents(latents, self.config)

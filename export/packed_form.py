@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import cast
 
@@ -98,9 +99,7 @@ class PackedDecoderForm(nn.Module):
         decoder_ops.register()
         config = decoder.config
         self.layers = nn.ModuleList(
-            _PackedLayer(
-                cast(DecoderLayer, layer), decoder, used, lambda name, i=i: importance(i, name)
-            )
+            _PackedLayer(cast(DecoderLayer, layer), decoder, used, functools.partial(importance, i))
             for i, layer in enumerate(decoder.layers)
         )
         self.table = _Matrix(table)

@@ -80,7 +80,7 @@ def export_bundle(
         if recipe.needs_calibration:
             calibration = check_calibration(calibration, config, recipe)
         names = backend(recipe.backend).parts(recipe)
-        _write_job(folder, Path(checkpoint), recipe, calibration)
+        _write_job(folder, Path(checkpoint), Path(tokenizer_path), recipe, calibration)
         _run_workers(folder, _workers(names), on_progress)
         contents: dict[str, Content] = {}
         for name in names:
@@ -94,10 +94,14 @@ def export_bundle(
 
 
 def _write_job(
-    folder: Path, checkpoint: Path, recipe: Recipe, calibration: np.ndarray | None
+    folder: Path, checkpoint: Path, tokenizer: Path, recipe: Recipe, calibration: np.ndarray | None
 ) -> None:
     facts = {**recipe.__dict__, "tolerances": dict(recipe.tolerances)}
-    job = {"checkpoint": str(checkpoint.resolve()), "recipe": facts}
+    job = {
+        "checkpoint": str(checkpoint.resolve()),
+        "tokenizer": str(tokenizer.resolve()),
+        "recipe": facts,
+    }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     if calibration is not None:
         np.save(folder / "calibration.npy", calibration, allow_pickle=False)

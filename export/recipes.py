@@ -66,10 +66,11 @@ def _recipe(
     backend: str,
     schemes: tuple[str, str, str, str, str, str],
     tolerances: Mapping[str, float],
-    **more: bool,
+    *,
+    own_decoder: bool = False,
 ) -> Recipe:
     """schemes: vision, language, logits, embedding, head, renderer."""
-    return Recipe(name, description, runs_on, *schemes, backend, tolerances, **more)
+    return Recipe(name, description, runs_on, *schemes, backend, tolerances, own_decoder)
 
 
 _INT8DYN = "int8w_int8dyn"
@@ -115,6 +116,39 @@ RECIPES = {
             "CPU (XNNPACK)",
             "xnnpack",
             (_STATIC, _INT4DYN, _INT8DYN, "int8w", _INT8DYN, _INT8DYN),
+            _QUANTIZED_TOLERANCES,
+        ),
+        _recipe(
+            "ios-int4",
+            "Language 4 bits in groups of 32, everything else 8 bits per channel. Choose it first.",
+            "Core ML, GPU: decoder with the cache as state; vision on the Neural Engine or GPU",
+            "coreml",
+            ("int8w", "int4w_g32", "int8w", "int8w", "int8w", "int8w"),
+            _QUANTIZED_TOLERANCES,
+        ),
+        _recipe(
+            "ios-int8",
+            "Everything 8 bits per channel: nearer to the checkpoint than ios-int4, larger.",
+            "Core ML, GPU: decoder with the cache as state; vision on the Neural Engine or GPU",
+            "coreml",
+            ("int8w",) * 6,
+            _QUANTIZED_TOLERANCES,
+        ),
+        _recipe(
+            "ios-ane",
+            "Palettes of 8 bits, language 6 bits, fixed shapes, cache as input and output: for the "
+            "Neural Engine alone. Check it on a phone before you ship it.",
+            "Core ML, Neural Engine",
+            "coreml",
+            ("palette8", "palette6", "palette8", "int8w", "palette8", "fp16"),
+            _QUANTIZED_TOLERANCES,
+        ),
+        _recipe(
+            "npu-onnx-int8",
+            "Static 8 bits with fixed shapes: for the toolchains of NPU makers, which read ONNX.",
+            "whatever compiles ONNX (QNN, SNPE, Vitis AI, OpenVINO); here ONNX Runtime",
+            "onnx",
+            (_STATIC, _STATIC, _STATIC, "int8w", _STATIC, _STATIC),
             _QUANTIZED_TOLERANCES,
         ),
     )

@@ -37,6 +37,7 @@ def _export(folder: Path, names: list[str]) -> None:
     from vera_mobile.export.backends import backend
     from vera_mobile.export.recipes import Recipe
     from vera_mobile.model.load import load_checkpoint
+    from vera_mobile.model.tokens import Vocabulary
 
     torch.set_num_threads(1)
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
@@ -44,11 +45,13 @@ def _export(folder: Path, names: list[str]) -> None:
     photos = folder / "calibration.npy"
     calibration = np.load(photos, allow_pickle=False) if photos.is_file() else None
     chosen = backend(recipe.backend)
+    # ranges of a decoder come from prompts and answers
+    more = {"vocabulary": Vocabulary.load(job["tokenizer"])} if recipe.backend == "onnx" else {}
     for name in names:
         started = time.monotonic()
         _tell(stage=name, step="begin", seconds=0.0, peak_mb=_peak_mb())
         model = load_checkpoint(job["checkpoint"], only=chosen.weights(name))
-        built = chosen.build(name, model, recipe, calibration, folder)
+        built = chosen.build(name, model, recipe, calibration, folder, **more)
         facts = {
             "path": built.path.name,
             "kind": built.kind,

@@ -25,6 +25,7 @@ RECIPE = "android-int4"
 TOOLS = ("torch", "executorch", "torchao")
 SOURCES = (
     "export/*.py",
+    "kernels/ops/decoder/*",
     "vera_mobile/model/*.py",
     "vera_mobile/quant/*.py",
     "vera_mobile/bundle.py",
@@ -58,7 +59,7 @@ def _export(folder: Path) -> None:
         source / "tokenizer.json",
         recipe(RECIPE),
         folder,
-        calibration=sample_pixels(model, None),
+        calibration=sample_pixels(model.config, None),
         overwrite=True,
     )
 

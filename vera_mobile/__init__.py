@@ -5,17 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Auto", "Look", "Param", "Photo", "Retoucher", "Sampling", "Style", "VeraError"]
+__all__ = [
+    "Auto",
+    "Look",
+    "Param",
+    "Photo",
+    "Reference",
+    "Retoucher",
+    "Sampling",
+    "Style",
+    "VeraError",
+]
 
 if TYPE_CHECKING:
     from vera_mobile.errors import VeraError
     from vera_mobile.image import Photo
     from vera_mobile.look import Look
-    from vera_mobile.retoucher import Auto, Param, Retoucher, Sampling, Style
+    from vera_mobile.retoucher import Auto, Param, Reference, Retoucher, Sampling, Style
 
 _HOMES = {
     "Auto": "retoucher", "Param": "retoucher", "Retoucher": "retoucher", "Sampling": "retoucher",
-    "Style": "retoucher", "Look": "look", "Photo": "image", "VeraError": "errors",
+    "Reference": "retoucher", "Style": "retoucher", "Look": "look", "Photo": "image",
+    "VeraError": "errors",
 }  # fmt: skip
 
 

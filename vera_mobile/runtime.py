@@ -65,6 +65,10 @@ class Planner(Protocol):
     def head(self, hidden: np.ndarray) -> np.ndarray:
         """(3, H), the states that emit the retouch tokens -> latents (3, L)."""
 
+    def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """The latents (3, L) of an edit, seen in two photos (1, 3, E, E), encoded sRGB in [0, 1], E
+        the reference encoder's image size. Raises InvalidArgument where there is no encoder."""
+
     def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
         """(N, 3) encoded sRGB in [0, 1] and latents (3, L) -> edited (N, 3) in [0, 1]."""
 
@@ -114,6 +118,11 @@ class TorchPlanner:
     @torch.inference_mode()
     def head(self, hidden: np.ndarray) -> np.ndarray:
         return self._model.retouch_head(torch.from_numpy(_hidden(hidden, self.config)))[0].numpy()
+
+    @torch.inference_mode()
+    def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        pair = (torch.from_numpy(_reference(photo, self.config)) for photo in (before, after))
+        return self._model.reference_encoder(*pair)[0].numpy()
 
     @torch.inference_mode()
     def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
@@ -178,6 +187,12 @@ class ExecuTorchPlanner:
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
         return self._run("head", _hidden(hidden, self.config))[0][0]
+
+    def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        raise InvalidArgument(
+            f"Bundle {self.bundle.root} has no reference encoder: give one reference photo, or use "
+            "the checkpoint (no --bundle)."
+        )
 
     def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
         colours, look = _points(points), _latents(latents, self.config)
@@ -323,6 +338,11 @@ def _hidden(hidden: np.ndarray, config: ModelConfig) -> np.ndarray:
 
 def _latents(latents: np.ndarray, config: ModelConfig) -> np.ndarray:
     return _checked(latents, (LATENT_GROUPS, config.renderer.latent_size), "Latents")[None]
+
+
+def _reference(photo: np.ndarray, config: ModelConfig) -> np.ndarray:
+    size = config.encoder.image_size
+    return _checked(photo, (1, 3, size, size), "Reference pixels")
 
 
 def _points(points: np.ndarray) -> np.ndarray:

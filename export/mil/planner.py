@@ -10,6 +10,7 @@ from vera_mobile.errors import InvalidArgument
 from vera_mobile.export.mil.package import Package
 from vera_mobile.export.mil.session import Overflow, Precision, Session
 from vera_mobile.model.config import LATENT_GROUPS, ModelConfig
+from vera_mobile.runtime import ANSWER_LOGITS
 
 
 class MilPlanner:
@@ -74,7 +75,9 @@ class MilPlanner:
         ]
         return np.concatenate(parts, axis=1)
 
-    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    def step(
+        self, embeds: np.ndarray, start: int, wanted: int = ANSWER_LOGITS
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(1, n, H) at positions start .. start + n - 1 -> logits (V,) and hidden state (H,)."""
         count = embeds.shape[1]
         if not count or start < 0 or start + count > self.max_length:
@@ -116,7 +119,7 @@ class MilPlanner:
         ]
         return np.concatenate([one["colours"] for one in parts])
 
-    def encode_pair(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """Photos (1, 3, S, S) before and after an edit, in [0, 1] -> its latents (3, L)."""
         return self.session("encoder").run({"before": before, "after": after})["latents"][0]
 

@@ -41,11 +41,21 @@ from vera_mobile.model.vlm import VeraModel
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["KIND", "PARTS", "PREFILL", "STEP", "WEIGHTS", "build"]
+__all__ = ["KIND", "PARTS", "PREFILL", "STEP", "WEIGHTS", "build", "parts", "weights"]
 
 KIND = "onnx"
 PREFILL, STEP, WEIGHTS = "prefill.onnx", "step.onnx", "weights.data"
 _GRAPH = "model.onnx"
+
+
+def parts(recipe: Recipe) -> tuple[str, ...]:
+    """The parts of a bundle: `look` joins head and bake, so that a phone has one call for both."""
+    return PARTS
+
+
+def weights(name: str) -> tuple[str, ...]:
+    """All parts of the model: static ranges come from running the whole of it."""
+    return ()
 
 
 def build(

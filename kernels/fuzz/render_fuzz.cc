@@ -129,8 +129,8 @@ struct FuzzFrame {
     if (input->Rarely(kHostile)) view.reserved = input->Take<int32_t>();
     if (input->Rarely(kHostile)) view.struct_size = input->Take<uint8_t>() % sizeof(view);
   }
-  // A destination's side is unlike the source's. A source may be rendered in place, where only a side
-  // that is out of range cannot be valid.
+  // A destination's side is unlike the source's. A source may be rendered in place, where only a
+  // side that is out of range cannot be valid.
   static int64_t Refused(int64_t side, bool source, Input* input) {
     const int64_t other = HostileNumber(input);
     const bool in_range = other >= 0 && other <= int64_t{1} << 30;

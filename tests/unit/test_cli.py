@@ -296,10 +296,11 @@ def test_verify_of_a_changed_file(vera: Vera, bundle_copy: Path) -> None:
 def test_list_recipes(vera: Vera) -> None:
     done = vera("export", "--list-recipes")
     assert done.code == 0
-    assert [line.split()[0] for line in done.out.splitlines()] == list(
-        json.loads(vera("export", "--list-recipes", "--json").out)
-    )
-    assert "android-int4" in done.out
+    listed = json.loads(vera("export", "--list-recipes", "--json").out)
+    names = [line for line in done.out.splitlines() if line and not line.startswith(" ")]
+    assert names == list(listed)
+    assert {"android-int4", "ios-int4", "npu-onnx-int8"} <= set(names)
+    assert "Neural Engine" in listed["ios-ane"]["runs_on"]
 
 
 def tiny_config() -> ModelConfig:

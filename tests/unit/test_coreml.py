@@ -200,8 +200,8 @@ def test_the_encoder_tells_before_from_after(model: VeraModel, tmp_path: Path) -
     with torch.no_grad():
         wanted = model.reference_encoder(torch.from_numpy(before), torch.from_numpy(after))[0]
     # half floats: 1e-4 measured; the other way round 1.1e-2
-    np.testing.assert_allclose(planner.encode_pair(before, after), wanted.numpy(), atol=1e-3)
-    assert np.abs(planner.encode_pair(after, before) - wanted.numpy()).max() > 5e-3
+    np.testing.assert_allclose(planner.encode_reference(before, after), wanted.numpy(), atol=1e-3)
+    assert np.abs(planner.encode_reference(after, before) - wanted.numpy()).max() > 5e-3
 
 
 def test_what_a_built_part_says(model: VeraModel, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_unknown_names_list_the_known() -> None:
 def test_a_recipe_with_an_unknown_scheme_or_backend_cannot_be_made() -> None:
     with pytest.raises(InvalidArgument, match="int3"):
         dataclasses.replace(RECIPES["host-fp32"], language="int3")
-    with pytest.raises(InvalidArgument, match="use xnnpack"):
+    with pytest.raises(InvalidArgument, match="use one of xnnpack, coreml, onnx"):
         dataclasses.replace(RECIPES["host-fp32"], backend="vulkan")
 
 
@@ -31,6 +31,8 @@ def test_only_static_vision_needs_calibration() -> None:
     assert [name for name, one in RECIPES.items() if one.needs_calibration] == [
         "android-int4",
         "android-int8",
+        "android-int4-xnnpack",
+        "npu-onnx-int8",
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -63,7 +64,7 @@ def model() -> VeraModel:
     torch.manual_seed(0)
     made = VeraModel(_tiny()).eval()
     torch.nn.init.normal_(made.renderer.out.weight, std=0.05)  # starts at 0: the identity
-    mlp = made.decoder.layers[0].mlp
+    mlp: Any = made.decoder.layers[0].mlp
     with torch.no_grad():  # two channels far above the others, and nothing depends on them
         mlp.up_proj.weight[:2] *= 3000
         mlp.down_proj.weight[:, :2] = 0
@@ -178,11 +179,10 @@ def test_eight_bits_are_near_pytorch(
         "baked": [p.bake(lattice(), latents) for p in (reference, measured)],
     }
     found = {name: round(sqnr_db(*pair), 1) for name, pair in pairs.items()}
-    # SQNR in dB, measured @MEASURED@; 3 dB less for processors that round ties otherwise
-    floors = {"logits": 0.0, "hidden": 0.0, "baked": 0.0}
+    # SQNR in dB, measured 25.1, 23.9 and 39.7; 3 less, because ties round otherwise elsewhere
+    floors = {"logits": 22.0, "hidden": 21.0, "baked": 36.5}
     assert all(found[name] >= floor for name, floor in floors.items()), found
     assert max(found.values()) < 60, found  # 8 bits leave a trace
-    print(found)
 
 
 def test_weights_are_stored_in_8_bits(quantized: dict[str, BuiltPart]) -> None:

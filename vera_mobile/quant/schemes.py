@@ -39,6 +39,7 @@ SCHEMES = {
         Scheme("int8w_int8static", 8, 0, "static"),
         Scheme("int4w_g32", 4, 32, "float"),
         Scheme("int4w_g32_int8dyn", 4, 32, "dynamic"),
+        Scheme("palette8", 8, 0, "float", palette=True),
         Scheme("palette6", 6, 0, "float", palette=True),
         Scheme("palette4", 4, 0, "float", palette=True),
     )

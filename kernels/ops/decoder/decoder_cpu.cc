@@ -18,6 +18,7 @@ constexpr int kTile = 8;         // tokens whose sums are held in registers
 constexpr int kAhead = 8192;     // bytes of weights asked for early: a single token waits for memory
 constexpr int kBlocksPerTask = 4;
 constexpr int kTasksPerThread = 2;
+constexpr int64_t kWorthThreads = 1 << 20;  // multiply-adds, some 20 us on one core
 constexpr int kScoreHeads = 4;  // query heads that a pass over the cache serves
 
 int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -142,6 +143,13 @@ void BlockOf(const vera_matrix& m, int64_t block, const Codes& x, int first, con
   }
 }
 
+// The tasks on all threads, or on this one where waking the others would take longer.
+template <class F>
+void Share(Pool& pool, int64_t work, int64_t tasks, const F& function) {
+  if (work >= kWorthThreads) return pool.For(tasks, function);
+  for (int64_t task = 0; task < tasks; ++task) function(task);
+}
+
 // out (tokens, rows) = codes times matrix + bias, or added to what out holds.
 void Multiply(Pool& pool, const vera_matrix& m, const Codes& x, int tokens, const float* bias,
               bool add, const int32_t* blocks, int32_t block_count, float* out) {
@@ -150,7 +158,7 @@ void Multiply(Pool& pool, const vera_matrix& m, const Codes& x, int tokens, cons
   const int64_t pieces = pool.Threads() * kTasksPerThread;
   const int64_t run = tokens == 1 && all > pieces * kBlocksPerTask ? (all + pieces - 1) / pieces
                                                                    : kBlocksPerTask;
-  pool.For((all + run - 1) / run, [&](int64_t task) {
+  const auto work = [&](int64_t task) {
     const int64_t end = Least(all, (task + 1) * run);
     for (int64_t b = task * run; b < end; ++b) {
       const int64_t block = blocks == nullptr ? b : blocks[b];
@@ -159,7 +167,8 @@ void Multiply(Pool& pool, const vera_matrix& m, const Codes& x, int tokens, cons
       for (; t + 4 <= tokens; t += 4) BlockOf<4>(m, block, x, t, bias, add, out);
       for (; t < tokens; ++t) BlockOf<1>(m, block, x, t, bias, add, out);
     }
-  });
+  };
+  Share(pool, all * kLanes * m.columns * tokens, (all + run - 1) / run, work);
 }
 
 // x / sqrt(mean(x^2) + eps) * weight
@@ -359,7 +368,8 @@ bool RunChunk(Pool& pool, const vera_decoder_shape& s, const vera_decoder_layer&
     WriteCache(s, layer, heads + queries, heads + queries + s.kv_heads * size, position);
   });
   const Attention attention{s, layer, scratch.qkv, start, scratch.mixed, scratch.scores};
-  pool.For(static_cast<int64_t>(tokens) * s.kv_heads, attention);
+  const int64_t tasks = static_cast<int64_t>(tokens) * s.kv_heads;
+  Share(pool, int64_t{2} * tokens * queries * (start + tokens), tasks, attention);
   codes.Shape(queries, layer.output.group);
   ForTokens(pool, tokens, [&](int64_t t) {
     Quantize(scratch.mixed + t * queries, static_cast<int>(t), codes);
