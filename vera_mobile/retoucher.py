@@ -392,11 +392,16 @@ def _allowed(logits: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     return logits
 
 
+_NO_SHARE = 40.0  # exp(-40) = 4e-18
+
+
 def _choose(logits: np.ndarray, choice: _Choice, rng: np.random.Generator) -> int:
     """Greedy, or one draw from the smallest set of tokens with `top_p` of the probability."""
     if choice.temperature == 0:
         return int(np.argmax(logits))
-    order = np.argsort(-logits, kind="stable")
+    # what is so far below the best has no share that a float64 sum would show
+    near = np.flatnonzero(logits >= logits.max() - _NO_SHARE * choice.temperature)
+    order = near[np.argsort(-logits[near], kind="stable")]
     scaled = np.exp((logits[order] - logits[order[0]]) / choice.temperature)
     share = scaled / scaled.sum()
     # rounding may leave the sum of all shares below a top_p of 1

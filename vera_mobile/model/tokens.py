@@ -213,6 +213,7 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.format = _format_of(tokenizer)
+        self._size = int(tokenizer.get_vocab_size())  # the library counts anew at each call
         added = tokenizer.get_added_tokens_decoder()
         self.special_ids = {s: self._id(s) for s in self.format.specials}
         self._marks = _marks(self.format, (t.content for t in added.values() if t.special))
@@ -234,7 +235,7 @@ class Vocabulary:
             raise ModelError(f"{path}: is not a tokenizer.json ({e})") from e
 
     def __len__(self) -> int:
-        return int(self.tokenizer.get_vocab_size())
+        return self._size
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; special tokens inside the text are spelled out, never obeyed."""
