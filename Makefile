@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 STAMP := $(VENV)/.vera
 NATIVE := CMakeLists.txt pyproject.toml $(shell find kernels -type f 2>/dev/null)
 
-.PHONY: demo test test-full lint cpp-test bench-kernels setup clean
+.PHONY: demo test test-full lint cpp-test bench-kernels bench-llm setup clean
 
 demo: $(STAMP)-demo  ## retouch three photos (or PHOTO=my.jpg) through ExecuTorch into out/demo
 	$(BIN)/vera demo --out $(OUT) $(if $(PHOTO),--photo "$(PHOTO)")
@@ -27,6 +27,16 @@ cpp-test: $(STAMP)-dev  ## C++ tests under ASan and UBSan
 bench-kernels: $(STAMP)-dev  ## the render kernel beside other people's
 	$(PIP) install --no-build-isolation -e ".[demo,dev,bench]"
 	$(BIN)/python benchmarks/kernels.py --out out/bench/kernels.json $(BENCH_ARGS)
+	$(BIN)/python benchmarks/bake.py --out out/bench/bake.json $(BENCH_ARGS)
+
+bench-llm: $(STAMP)-dev build/bench/android-int4/bundle.json  ## the 0.5B shape beside llama.cpp
+	$(PIP) install --no-build-isolation -e ".[demo,dev,bench]"
+	$(BIN)/python benchmarks/llm.py --bundle build/bench/android-int4
+
+build/bench/android-int4/bundle.json: | $(STAMP)-dev
+	$(BIN)/python benchmarks/seeded.py build/bench/seeded
+	$(BIN)/vera export --checkpoint build/bench/seeded --recipe android-int4 --no-verify \
+	  --out build/bench/android-int4
 
 setup: $(STAMP)-dev
 

@@ -16,7 +16,6 @@ row the logits are.
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import tempfile
@@ -86,7 +85,6 @@ def build(
             raw = Path(scratch) / f"{name}.onnx"
             graphs.capture(source, raw)
             source = replace(source, form=None, inputs=())  # 2 GB of the 0.5B decoder, in the file
-            gc.collect()  # the exporter's graphs are cycles that hold the weights too
             done = Path(scratch) / "done" / name
             done.mkdir(parents=True)
             write = _write_decoder if name == "decoder" else _write_single
