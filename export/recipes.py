@@ -149,7 +149,7 @@ RECIPES = {
             "whatever compiles ONNX (QNN, SNPE, Vitis AI, OpenVINO); here ONNX Runtime",
             "onnx",
             (_STATIC, _STATIC, _STATIC, "int8w", _STATIC, _STATIC),
-            _QUANTIZED_TOLERANCES,
+            _INT8_TOLERANCES,
         ),
     )
 }
