@@ -127,7 +127,9 @@ bool HasFusedMultiplyAdd() {
 #if HWY_ARCH_X86
   return (hwy::SupportedTargets() & (HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL)) != 0;
 #else
-  return HWY_ARCH_ARM_A64 && (hwy::SupportedTargets() & HWY_NEON) != 0;
+  // a machine with SVE runs the NEON code: bake_cpu.cc is not built for SVE
+  constexpr int64_t kArm = HWY_NEON | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128;
+  return HWY_ARCH_ARM_A64 && (hwy::SupportedTargets() & kArm) != 0;
 #endif
 }
 
