@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from vera_mobile.develop.operators import develop
 from vera_mobile.errors import FileError
 from vera_mobile.model.config import ModelConfig
-from vera_mobile.model.load import save_checkpoint
+from vera_mobile.model.load import WEIGHTS_FILE, load_checkpoint, save_checkpoint
 from vera_mobile.model.tokens import Vocabulary, slider_pieces
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.train.data import (
@@ -49,7 +49,11 @@ MAX_ANSWER = 110
 
 @dataclass(frozen=True)
 class PlanConfig(StageConfig):
-    """Settings of stage 3; `batch` counts samples per task. Weights are of the loss terms."""
+    """Settings of stage 3; `batch` counts samples per task. Weights are of the loss terms.
+
+    psnr_weight: of the auto task's log10(mean square error), which is what PSNR averages;
+    init: folder of an earlier plan run or of a checkpoint to start from.
+    """
 
     good_share: float = 0.15
     foreign_text_share: float = 0.25
@@ -58,6 +62,7 @@ class PlanConfig(StageConfig):
     text_weight: float = 0.25
     latent_weight: float = 0.5
     probe_weight: float = 0.2
+    psnr_weight: float = 0.0
     measured_pixels: int = 400
     stage1: str = "runs/renderer"
     init: str = ""
@@ -231,6 +236,11 @@ def relative(out: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(out, target) / target.square().mean().clamp_min(1e-6)
 
 
+def log_error(out: Tensor, target: Tensor) -> Tensor:
+    """Mean over photos of log10(mean square error + 1e-4): beyond 40 dB nothing is to be won."""
+    return (out - target).square().mean((1, 2)).add(1e-4).log10().mean()
+
+
 def losses(model: PlanModel, teacher: StageModel, vocabulary: Vocabulary, batch: Batch,
            config: PlanConfig) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
     """Total loss and the figures for the log (PSNR per task, cross-entropy, probe)."""
@@ -252,7 +262,8 @@ def losses(model: PlanModel, teacher: StageModel, vocabulary: Vocabulary, batch:
     probe = relative(model.hidden_probe(chosen.flatten(1)), percent)
     probe = probe + relative(model.image_probe(image[:n].float().mean(1)), percent[:n])
     total = (torch.stack(per_task).sum() * 4.0 + config.text_weight * text
-             + config.latent_weight * latent + config.probe_weight * probe)  # fmt: skip
+             + config.latent_weight * latent + config.probe_weight * probe
+             + config.psnr_weight * log_error(out[:n], batch.target[:n]))  # fmt: skip
     figures = {"text": text.item(), "latent": latent.item(), "probe": probe.item()}
     with torch.no_grad():
         error = (out.clamp(0, 1) - batch.target).square().mean((1, 2)).clamp_min(1e-6)
@@ -275,11 +286,18 @@ def load_stage1(folder: Path, config: ModelConfig) -> StageModel:
 
 
 def take_weights_(model: PlanModel, folder: Path) -> None:
-    """Starts from the weights of another run of this stage; its optimizer state is left behind."""
+    """Starts from another run of this stage, whose optimizer state is left behind, or from a
+    checkpoint, which has no probes."""
     file = folder / "state.safetensors"
-    if not file.is_file():
-        raise FileError(f"{file}: missing; `init` names the folder of an earlier plan run")
-    load_weights_(model, read_state(file), file)
+    if file.is_file():
+        load_weights_(model, read_state(file), file)
+    elif (folder / WEIGHTS_FILE).is_file():
+        model.vera.load_state_dict(load_checkpoint(folder).state_dict())
+    else:
+        raise FileError(
+            f"{folder}: holds no run and no checkpoint; `init` names the folder of an earlier "
+            "plan run or of a checkpoint"
+        )
 
 
 def _one_thread(_: int) -> None:

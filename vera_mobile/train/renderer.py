@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from vera_mobile.develop.operators import develop, mask_groups
 from vera_mobile.develop.sliders import GROUP_SLICES, GROUPS
 from vera_mobile.model.config import ModelConfig
+from vera_mobile.model.load import load_checkpoint
 from vera_mobile.model.reference_encoder import ReferenceEncoder
 from vera_mobile.model.renderer import Renderer
 from vera_mobile.train.data import (
@@ -38,10 +39,17 @@ from vera_mobile.train.styles import AMOUNTS, STYLES
 
 @dataclass(frozen=True)
 class RendererConfig(StageConfig):
-    """Settings of stage 1; encoder_share: part of the batch that goes through the encoder."""
+    """Settings of stage 1; encoder_share: part of the batch that goes through the encoder.
+
+    init: folder of a checkpoint whose renderer and reference encoder are the start ("": random);
+    renderer_frozen: the renderer stays as it is, so that latents of earlier runs keep their
+    meaning.
+    """
 
     encoder_share: float = 0.5
     identity_share: float = 0.06
+    init: str = ""
+    renderer_frozen: bool = False
 
 
 class SliderTeacher(nn.Module):
@@ -139,6 +147,11 @@ def train_renderer(
     """Trains stage 1 on `pool` (n, s, s, 3) uint8; resumes from `out` when it holds a state."""
     torch.manual_seed(config.seed)
     model = StageModel(model_config)
+    if config.init:
+        start = load_checkpoint(config.init, only=("renderer", "reference_encoder"))
+        model.renderer.load_state_dict(start.renderer.state_dict())
+        model.reference_encoder.load_state_dict(start.reference_encoder.state_dict())
+    model.renderer.requires_grad_(not config.renderer_frozen)
     run = Run(out, config, model)
     size = model_config.encoder.image_size
     model.train()
