@@ -329,6 +329,8 @@ class _Session:
         The retouch tokens may only come in order; when the text reaches `max_tokens`, or ends
         without them, they are forced, so that every plan ends in a look.
         """
+        from vera_mobile.runtime import ANSWER_LOGITS, NO_LOGITS
+
         rng = np.random.default_rng(choice.seed)
         retouch = self.vocabulary.retouch
         hidden: list[np.ndarray] = []
@@ -354,7 +356,9 @@ class _Session:
                     tokens.append(token)
                     self._stream(tokens)
                 self._check_cancel()
-                logits, state = self.planner.step(self._ids((token,)), position)
+                # after the first retouch token the others are known: only their states are needed
+                wanted = NO_LOGITS if hidden else ANSWER_LOGITS
+                logits, state = self.planner.step(self._ids((token,)), position, wanted)
                 position += 1
         return np.stack(hidden), tokens
 
@@ -385,7 +389,7 @@ class _Session:
 
 def _allowed(logits: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     """Logits with what an answer never holds ruled out: prompt tokens and later retouch tokens."""
-    logits = np.array(logits, np.float64)
+    logits = np.array(logits, np.float32)
     logits[vocabulary.prompt_only] = -np.inf
     logits[list(vocabulary.retouch[1:])] = -np.inf
     logits[len(vocabulary) :] = -np.inf  # rows that pad the table stand for no token
@@ -401,8 +405,10 @@ def _choose(logits: np.ndarray, choice: _Choice, rng: np.random.Generator) -> in
         return int(np.argmax(logits))
     # what is so far below the best has no share that a float64 sum would show
     near = np.flatnonzero(logits >= logits.max() - _NO_SHARE * choice.temperature)
-    order = near[np.argsort(-logits[near], kind="stable")]
-    scaled = np.exp((logits[order] - logits[order[0]]) / choice.temperature)
+    values = logits[near].astype(np.float64)
+    sorting = np.argsort(-values, kind="stable")
+    order, values = near[sorting], values[sorting]
+    scaled = np.exp((values - values[0]) / choice.temperature)
     share = scaled / scaled.sum()
     # rounding may leave the sum of all shares below a top_p of 1
     keep = min(int(np.searchsorted(np.cumsum(share), choice.top_p)) + 1, len(order))

@@ -57,7 +57,9 @@ class Counting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._planner, name)
 
-    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    def step(
+        self, embeds: np.ndarray, start: int, wanted: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         self.steps += 1
         return self._planner.step(embeds, start)
 
@@ -81,7 +83,9 @@ class Scripted:
     def encode_image(self, pixels: np.ndarray) -> np.ndarray:
         return np.zeros((1, 16, 8), np.float32)
 
-    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    def step(
+        self, embeds: np.ndarray, start: int, wanted: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         if start == 0:
             self.steps, self.positions = 0, []
         self.positions += range(start, start + embeds.shape[1])
@@ -358,7 +362,9 @@ def test_sampling_takes_all_tokens_at_top_p_1(tiny: Photo, vocabulary: Vocabular
     """The shares of many tokens may sum to a hair less than 1, so that none reaches top_p."""
 
     class Noisy(Scripted):
-        def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+        def step(
+            self, embeds: np.ndarray, start: int, wanted: int = 1
+        ) -> tuple[np.ndarray, np.ndarray]:
             logits, state = super().step(embeds, start)
             noise = np.random.default_rng(self.steps).normal(0, 2, logits.shape)
             return noise.astype(np.float32), state

@@ -55,7 +55,9 @@ class Answering:
     def encode_image(self, pixels: np.ndarray) -> np.ndarray:
         return np.zeros((1, 16, 8), np.float32)
 
-    def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    def step(
+        self, embeds: np.ndarray, start: int, wanted: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         logits = np.zeros(self.rows, np.float32)
         logits[self.rows - 3 :] = 99  # rows that stand for no token
         if self.steps < len(self.answer):
@@ -103,7 +105,9 @@ def test_the_family_says_how_it_is_decoded(chat: Vocabulary, grey: Photo) -> Non
     one, two = chat.encode("warm")[0], chat.encode("soft")[0]
 
     class Even(Answering):
-        def step(self, embeds: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+        def step(
+            self, embeds: np.ndarray, start: int, wanted: int = 1
+        ) -> tuple[np.ndarray, np.ndarray]:
             logits, state = super().step(embeds, start)
             if self.steps == 1:
                 logits[:] = -50

@@ -18,7 +18,7 @@ constexpr int kTile = 8;         // tokens whose sums are held in registers
 constexpr int kAhead = 8192;     // bytes of weights asked for early: a single token waits for memory
 constexpr int kBlocksPerTask = 4;
 constexpr int kTasksPerThread = 2;
-constexpr int64_t kWorthThreads = 1 << 20;  // multiply-adds, some 20 us on one core
+constexpr int64_t kWorthThreads = 1 << 17;  // multiply-adds, some 3 us on one core
 constexpr int kScoreHeads = 4;  // query heads that a pass over the cache serves
 
 int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
