@@ -126,7 +126,8 @@ def run_verify(args: argparse.Namespace, console: Console) -> int:
     """Exit code 0 when everything holds, 1 when a tolerance is missed."""
     from vera_mobile.assets import checkpoint_folder
     from vera_mobile.bundle import Bundle
-    from vera_mobile.export.verify import verify_bundle, verify_self
+    from vera_mobile.export.golden import verify_self
+    from vera_mobile.export.verify import verify_bundle
     from vera_mobile.model.load import load_checkpoint
 
     bundle = Bundle.open(args.bundle)

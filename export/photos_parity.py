@@ -17,8 +17,8 @@ from PIL import Image
 from vera_mobile.color.metrics import compare
 from vera_mobile.develop.sliders import named
 from vera_mobile.errors import FileError, InvalidArgument
+from vera_mobile.export.differences import sqnr_db
 from vera_mobile.export.listen import GREEDY, ListeningPlanner
-from vera_mobile.export.verify import sqnr_db
 from vera_mobile.image import Photo
 from vera_mobile.look import Look
 from vera_mobile.model.tokens import Vocabulary

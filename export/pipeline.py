@@ -29,9 +29,9 @@ from vera_mobile.bundle import (
 )
 from vera_mobile.errors import FileError, InternalError, InvalidArgument
 from vera_mobile.export.backends import backend
+from vera_mobile.export.golden import golden_content
 from vera_mobile.export.recipes import Recipe
 from vera_mobile.export.stages import check_calibration, prefill_limit
-from vera_mobile.export.verify import golden_content
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.model.load import CONFIG_FILE, read_config, save_checkpoint
 from vera_mobile.model.tokens import Vocabulary
@@ -87,8 +87,7 @@ def export_bundle(
             contents |= _contents(folder, name, recipe)
         tokenizer = Path(tokenizer_path).read_bytes()
         contents["tokenizer"] = Content(tokenizer, FileEntry("tokenizer.json", "", 0, "tokenizer"))
-        if recipe.backend == "xnnpack":
-            contents["golden"] = golden_content(folder, names, config)
+        contents["golden"] = golden_content(folder, names, recipe, config)
         manifest = _manifest(config, recipe, vocabulary, commit)
         return write_bundle(target, manifest, contents, overwrite=overwrite)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,29 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from vera_mobile.bundle import Bundle, Content, FileEntry
+from vera_mobile.bundle import Bundle
 from vera_mobile.color.metrics import compare
 from vera_mobile.errors import BundleError, InvalidArgument
-from vera_mobile.export.stages import STAGES, golden_inputs
+from vera_mobile.export.differences import differences
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
-from vera_mobile.native import load_torch_ops
 from vera_mobile.runtime import (
     ALL_LOGITS,
     ExecuTorchPlanner,
     Planner,
     TorchPlanner,
-    program_of,
-    quiet_stderr,
 )
 
 PARITY_NAME = "parity.json"
 LATTICE_SIZE = 17
-_GOLDEN_VALUES = 64
-# equal bytes where it was exported; other processors may round 8-bit activations to other codes,
-# which stays below what 8 bits cost as a whole (38 dB on the head), a wrong program does not
-_GOLDEN_SQNR_DB = 30.0
 
 
 def verify_bundle(
@@ -48,7 +40,7 @@ def verify_bundle(
 
     photos: (n, 3, S, S) float32, encoded sRGB in [0, 1]; steps: tokens of the answer that are
     compared, each given the checkpoint's own answer before it (teacher forcing). Returns per stage
-    {max_abs, mean_abs, sqnr_db, cosine}, the worst photo's; token_agreement; the lattice's
+    {max_abs, mean_abs, p99_abs, sqnr_db, cosine}, the worst photo's; token_agreement; the lattice's
     psnr_db and ciede2000; `checks` (name, value, bound, passed) and `passed`. Raises
     InvalidArgument for a model of another shape than the bundle's or for no photos.
     """
@@ -92,82 +84,6 @@ def bundle_planner(bundle: Bundle) -> Planner:
 
         return OnnxPlanner(bundle.root, config)
     return ExecuTorchPlanner(bundle)
-
-
-def verify_self(bundle: Bundle) -> dict[str, Any]:
-    """Whether the bundle is whole and runs here as it did where it was exported; no checkpoint.
-
-    Every file is hashed, every program loaded and run on seeded inputs, its outputs held to be
-    finite and near those recorded at export. Returns {programs: {name: {sqnr_db, passed}}, passed}.
-    Raises BundleError for a damaged file or a program that does not run.
-    """
-    checked = Bundle.open(bundle.root)
-    if "golden" not in checked.manifest.files:
-        return {"programs": {}, "passed": True}
-    config = ModelConfig.from_dict(checked.manifest.model)
-    try:
-        golden = json.loads(checked.file("golden").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BundleError(f"golden.json is not valid JSON ({error}): export again.") from error
-    programs = {}
-    for name in STAGES:
-        file, method = program_of(checked, name)
-        outputs = _run_program(checked.file(file), method, _inputs(checked, name, config))
-        recorded = golden.get(name, [])
-        if len(recorded) != len(outputs):
-            raise BundleError(f"golden.json lacks outputs of '{name}': export again.")
-        pairs = zip(recorded, outputs, strict=True)
-        sqnr = min(sqnr_db(np.array(was), _sample(now)) for was, now in pairs)
-        finite = all(bool(np.isfinite(output).all()) for output in outputs)
-        passed = finite and sqnr >= _GOLDEN_SQNR_DB
-        programs[name] = {"sqnr_db": _finite(sqnr), "finite": finite, "passed": passed}
-    return {"programs": programs, "passed": all(row["passed"] for row in programs.values())}
-
-
-def golden_content(folder: Path, names: Sequence[str], config: ModelConfig) -> Content:
-    """golden.json of the programs `names` in `folder`: 64 evenly spaced values of each output for
-    `golden_inputs`."""
-    own = "embed" not in names
-    values = {}
-    for name in STAGES:
-        file, method = ("decoder", "embed") if own and name == "embed" else (name, "forward")
-        inputs = golden_inputs(name, config)
-        if name == "decoder" and not own:
-            inputs = inputs[:2]
-        outputs = _run_program(folder / f"{file}.pte", method, inputs)
-        values[name] = [_sample(output).tolist() for output in outputs]
-    text = json.dumps(values, sort_keys=True) + "\n"
-    return Content(text.encode(), FileEntry("golden.json", "", 0, "golden"))
-
-
-def _inputs(bundle: Bundle, name: str, config: ModelConfig) -> tuple[np.ndarray, ...]:
-    """golden_inputs without the decoder's `wanted` where the program has none."""
-    inputs = golden_inputs(name, config)
-    if name == "decoder":
-        return inputs[: len(bundle.manifest.files[name].inputs)]
-    return inputs
-
-
-def differences(reference: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
-    """max_abs, mean_abs, sqnr_db (None when equal) and cosine of two arrays of one shape."""
-    a, b = reference.astype(np.float64).ravel(), measured.astype(np.float64).ravel()
-    gap = np.abs(a - b)
-    length = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return {
-        "max_abs": float(gap.max()),
-        "mean_abs": float(gap.mean()),
-        "sqnr_db": _finite(sqnr_db(a, b)),
-        "cosine": float(a @ b) / length if length else float(np.array_equal(a, b)),
-    }
-
-
-def sqnr_db(reference: np.ndarray, measured: np.ndarray) -> float:
-    """Signal to quantization noise in dB: 10 log10(sum(reference^2) / sum(error^2))."""
-    signal = float(np.square(reference, dtype=np.float64).sum())
-    noise = float(np.square(np.subtract(reference, measured, dtype=np.float64)).sum())
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
 def lattice(size: int = LATTICE_SIZE) -> np.ndarray:
@@ -240,6 +156,7 @@ def _worst(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
     return {
         "max_abs": max(numbers("max_abs")),
         "mean_abs": max(numbers("mean_abs")),
+        "p99_abs": max(numbers("p99_abs")),
         "sqnr_db": min(numbers("sqnr_db"), default=None),
         "cosine": min(numbers("cosine")),
     }
@@ -258,32 +175,6 @@ def _checks(report: dict[str, Any], tolerances: dict[str, float]) -> list[dict[s
         passed = value >= bound if kind == "min" else value <= bound
         checks.append({"name": name, "value": value, "bound": bound, "passed": bool(passed)})
     return checks
-
-
-def _run_program(path: Path, method_name: str, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-    import torch
-
-    try:
-        with quiet_stderr():
-            from executorch.runtime import Runtime
-
-            load_torch_ops()
-            program = Runtime.get().load_program(path)
-            method = program.load_method(method_name)
-        if method is None:
-            raise BundleError(f"Program {path.name} has no method '{method_name}': export again.")
-        return [value.numpy() for value in method.execute([torch.from_numpy(v) for v in inputs])]
-    except RuntimeError as error:
-        raise BundleError(f"Program {path.name} does not run ({error}): export again.") from error
-
-
-def _sample(output: np.ndarray) -> np.ndarray:
-    flat = output.astype(np.float64).ravel()
-    return flat[np.linspace(0, flat.size - 1, _GOLDEN_VALUES).astype(np.int64)]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

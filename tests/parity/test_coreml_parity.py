@@ -16,9 +16,10 @@ import pytest
 
 from vera_mobile.assets import checkpoint_folder
 from vera_mobile.export.coreml import build
+from vera_mobile.export.differences import sqnr_db
 from vera_mobile.export.mil.planner import MilPlanner
 from vera_mobile.export.recipes import Recipe
-from vera_mobile.export.verify import lattice, sqnr_db
+from vera_mobile.export.verify import lattice
 from vera_mobile.model.load import load_checkpoint
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel

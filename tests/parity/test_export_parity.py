@@ -16,11 +16,13 @@ import torch
 
 from vera_mobile.bundle import Bundle
 from vera_mobile.errors import BundleError, InvalidArgument
+from vera_mobile.export.differences import sqnr_db
 from vera_mobile.export.executorch import build, lower
+from vera_mobile.export.golden import verify_self
 from vera_mobile.export.pipeline import export_bundle
 from vera_mobile.export.recipes import recipe
 from vera_mobile.export.stages import build_part, capture
-from vera_mobile.export.verify import lattice, sqnr_db, verify_bundle, verify_self
+from vera_mobile.export.verify import lattice, verify_bundle
 from vera_mobile.model.config import ModelConfig, vera_nano
 from vera_mobile.model.tokens import build_tokenizer
 from vera_mobile.model.vlm import VeraModel

@@ -17,6 +17,7 @@ import torch
 
 from vera_mobile.errors import BundleError, FileError, InvalidArgument
 from vera_mobile.export.built import BuiltPart
+from vera_mobile.export.differences import sqnr_db
 from vera_mobile.export.onnx import PREFILL, STEP, WEIGHTS, build
 from vera_mobile.export.onnx.equalize import equalize_
 from vera_mobile.export.onnx.forms import DecoderForm
@@ -26,7 +27,7 @@ from vera_mobile.export.onnx.samples import plan_photos
 from vera_mobile.export.onnx.sources import Sources, cache_names, empty_cache
 from vera_mobile.export.onnx_planner import OnnxPlanner
 from vera_mobile.export.recipes import Recipe, recipe
-from vera_mobile.export.verify import lattice, sqnr_db
+from vera_mobile.export.verify import lattice
 from vera_mobile.model.config import ModelConfig, vera_nano
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.runtime import TorchPlanner
