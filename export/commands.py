@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from vera_mobile.model.config import ModelConfig
 
 CALIBRATION_PHOTOS = 16
+VERIFIED_PHOTOS = 8
+# of a large picture: ranges of 1024 x 1024 take half a minute and 13 MB a photo
+LARGE_CALIBRATION_PHOTOS, LARGE_PICTURE = 4, 1024
 
 
 def add_export(commands: Any) -> None:
@@ -47,6 +51,7 @@ def add_verify(commands: Any) -> None:
     p.add_argument("bundle", metavar="BUNDLE")
     p.add_argument("--checkpoint", help="also compare with this checkpoint (name or folder)")
     p.add_argument("--photos", metavar="DIR", help="photos to compare on (default: sample photos)")
+    p.add_argument("--report", metavar="FILE", help="also write a page with pictures: .html")
     p.add_argument("--json", action="store_true", help="one JSON document on stdout")
     p.set_defaults(run=run_verify)
 
@@ -127,9 +132,12 @@ def run_verify(args: argparse.Namespace, console: Console) -> int:
     from vera_mobile.assets import checkpoint_folder
     from vera_mobile.bundle import Bundle
     from vera_mobile.export.golden import verify_self
-    from vera_mobile.export.verify import verify_bundle
+    from vera_mobile.export.parity_page import write_parity_page
+    from vera_mobile.export.verify import ParityViews, verify_bundle
     from vera_mobile.model.load import load_checkpoint
 
+    if args.report and Path(args.report).suffix != ".html":
+        raise InvalidArgument(f"--report is {args.report}: give a name that ends in .html")
     bundle = Bundle.open(args.bundle)
     own = verify_self(bundle)
     lines = [
@@ -137,16 +145,29 @@ def run_verify(args: argparse.Namespace, console: Console) -> int:
         for name, row in own["programs"].items()
     ]
     result: dict[str, Any] = {"self": own}
-    passed = own["passed"]
+    passed, report = own["passed"], None
+    views: list[ParityViews] = []
     if args.checkpoint:
         model = load_checkpoint(checkpoint_folder(args.checkpoint))
-        report = verify_bundle(bundle, model, sample_pixels(model.config, args.photos)[:8])
+        photos = sample_pixels(model.config, args.photos)[:VERIFIED_PHOTOS]
+        keep = views.append if args.report else None
+        report = verify_bundle(bundle, model, photos, on_photo=keep)
         result["parity"] = report
         passed = passed and report["passed"]
         lines.append(parity_text(report))
     result["passed"] = passed
+    if args.report:
+        command = shlex.join(["vera", "verify", args.bundle, *_given(args)])
+        write_parity_page(args.report, bundle, own, report, views, command)
+        lines.append(f"page: {args.report}")
     console.result(result, "\n".join([*lines, "passed" if passed else "FAILED"]))
     return 0 if passed else 1
+
+
+def _given(args: argparse.Namespace) -> list[str]:
+    names = ("checkpoint", "photos", "report")
+    return [part for name in names if (value := getattr(args, name))
+            for part in (f"--{name}", str(value))]  # fmt: skip
 
 
 def run_demo(args: argparse.Namespace, console: Console) -> int:
@@ -203,13 +224,14 @@ def sample_pixels(config: ModelConfig, folder: str | None) -> np.ndarray:
     from vera_mobile.image import Photo
     from vera_mobile.model.pixels import vision_pixels
 
+    large = config.vision.image_size >= LARGE_PICTURE
+    most = LARGE_CALIBRATION_PHOTOS if large else CALIBRATION_PHOTOS
     if folder:
         from vera_mobile.train.data import list_photos
 
-        files = list_photos(folder, "val")[:CALIBRATION_PHOTOS]
-        photos = [Photo.load(f.path) for f in files]
+        photos = [Photo.load(f.path) for f in list_photos(folder, "val")[:most]]
     else:
-        photos = [Photo.from_array(p) for p in sample_photos()]
+        photos = [Photo.from_array(p) for p in sample_photos()[:most]]
     return np.concatenate([vision_pixels(p, config) for p in photos])
 
 

@@ -36,6 +36,9 @@ OWN_DECODER_COPIES = 1.4
 QUANTIZED_COPIES = 2.9
 FLOAT_COPIES = 4.2
 EMBEDDING_COPIES = 2.7
+# both workers of an ONNX export, in copies of the whole model's float32 weights: measured 8.8 and
+# 5.4 GB at 0.5B (2.5 GB of weights), each with all parts in memory, as ranges come from whole plans
+ONNX_COPIES = 5.4
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,12 @@ def estimate(config: ModelConfig, used: Recipe) -> Needs:
     bundle = bundle_bytes(config, used)
     decoder = FLOAT_BYTES * parts["decoder"]
     vision = FLOAT_BYTES * (parts["vision"] + parts["projector"])
-    second = max(EMBEDDING_COPIES * decoder, FLOAT_COPIES * vision)
+    second = FLOAT_COPIES * vision
+    if not used.own_decoder:  # whose program embeds too
+        second = max(EMBEDDING_COPIES * decoder, second)
     export = round(3 * PROCESS_BYTES + _decoder_copies(used) * decoder + second)
+    if used.backend == "onnx":
+        export = round(3 * PROCESS_BYTES + ONNX_COPIES * FLOAT_BYTES * sum(parts.values()))
     verify = PROCESS_BYTES + FLOAT_BYTES * sum(parts.values()) + bundle
     return Needs(bundle, bundle, max(export, verify))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from vera_mobile.bundle import Bundle
 from vera_mobile.color.metrics import compare
 from vera_mobile.errors import BundleError, InvalidArgument
 from vera_mobile.export.differences import differences
+from vera_mobile.look import Look
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
+from vera_mobile.retoucher import LUT_SIZE
 from vera_mobile.runtime import (
     ALL_LOGITS,
     ExecuTorchPlanner,
@@ -28,6 +31,16 @@ PARITY_NAME = "parity.json"
 LATTICE_SIZE = 17
 
 
+@dataclass(frozen=True, eq=False)
+class ParityViews:
+    """A photo as the model saw it and with both looks, each (S, S, 3) uint8 sRGB; its figures."""
+
+    photo: np.ndarray
+    reference: np.ndarray
+    measured: np.ndarray
+    row: dict[str, Any]
+
+
 def verify_bundle(
     bundle: Bundle,
     model: VeraModel,
@@ -35,11 +48,13 @@ def verify_bundle(
     *,
     steps: int = 32,
     write: bool = True,
+    on_photo: Callable[[ParityViews], None] | None = None,
 ) -> dict[str, Any]:
     """How far the bundle is from its checkpoint; also written to parity.json in the bundle.
 
     photos: (n, 3, S, S) float32, encoded sRGB in [0, 1]; steps: tokens of the answer that are
-    compared, each given the checkpoint's own answer before it (teacher forcing). Returns per stage
+    compared, each given the checkpoint's own answer before it (teacher forcing); on_photo: called
+    with each photo's pictures, which are rendered only then. Returns per stage
     {max_abs, mean_abs, p99_abs, sqnr_db, cosine}, the worst photo's; token_agreement; the lattice's
     psnr_db and ciede2000; `checks` (name, value, bound, passed) and `passed`. Raises
     InvalidArgument for a model of another shape than the bundle's or for no photos.
@@ -53,7 +68,11 @@ def verify_bundle(
         raise InvalidArgument(f"Photos of shape {photos.shape}: use (n, 3, S, S), n from 1.")
     reference, measured = TorchPlanner(model), bundle_planner(bundle)
     vocabulary = Vocabulary.load(bundle.file("tokenizer"))
-    rows = [_compare_photo(reference, measured, photo, vocabulary, steps) for photo in photos]
+    rows = []
+    for photo in photos:
+        rows.append(compare_photo(reference, measured, photo, vocabulary, steps))
+        if on_photo is not None:
+            on_photo(_views(reference, measured, photo, rows[-1]))
     stages = {name: _worst([row[name] for row in rows]) for name in rows[0]["stages"]}
     report: dict[str, Any] = {
         "recipe": bundle.manifest.recipe,
@@ -93,9 +112,10 @@ def lattice(size: int = LATTICE_SIZE) -> np.ndarray:
     return np.stack((red, green, blue), axis=-1).reshape(-1, 3)
 
 
-def _compare_photo(
+def compare_photo(
     reference: Planner, measured: Planner, photo: np.ndarray, vocabulary: Vocabulary, steps: int
 ) -> dict[str, Any]:
+    """The figures of one photo (3, S, S): see `verify_bundle`; also both looks' latents."""
     answer, ref = _walk(reference, photo, vocabulary, steps, None)
     _, got = _walk(measured, photo, vocabulary, steps, answer)
     agreement = np.mean(ref["logits"].argmax(1) == got["logits"].argmax(1))
@@ -107,9 +127,23 @@ def _compare_photo(
         **row,
         "stages": list(ref),
         "agreement": agreement,
+        "looks": (ref["latents"], got["latents"]),
         "psnr_db": min(colours["psnr_db"], 200.0),  # equal lattices: a number that JSON can hold
         "ciede2000_mean": colours["ciede2000_mean"],
     }
+
+
+def _views(
+    reference: Planner, measured: Planner, photo: np.ndarray, row: dict[str, Any]
+) -> ParityViews:
+    from vera_mobile import native
+
+    picture = np.round(photo.transpose(1, 2, 0) * 255).astype(np.uint8)
+    rendered = []
+    for planner, latents in zip((reference, measured), row["looks"], strict=True):
+        baked = Look(latents, evaluate=planner.bake).bake(LUT_SIZE)
+        rendered.append(native.render(picture, baked.curves, baked.lut))
+    return ParityViews(picture, rendered[0], rendered[1], row)
 
 
 def _walk(

@@ -18,7 +18,7 @@ from vera_mobile.export.onnx.graphs import check
 from vera_mobile.export.onnx.samples import plan_photos
 from vera_mobile.export.onnx_planner import OnnxPlanner
 from vera_mobile.export.recipes import Recipe, recipe
-from vera_mobile.export.verify import _compare_photo
+from vera_mobile.export.verify import compare_photo
 from vera_mobile.model.load import load_checkpoint
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
@@ -78,7 +78,7 @@ def _ladder(
 ) -> list[dict[str, Any]]:
     reference, measured = TorchPlanner(model), OnnxPlanner(folder, model.config)
     return [
-        _compare_photo(reference, measured, pixels[index], vocabulary, STEPS) for index in PHOTOS
+        compare_photo(reference, measured, pixels[index], vocabulary, STEPS) for index in PHOTOS
     ]
 
 

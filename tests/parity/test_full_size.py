@@ -1,0 +1,72 @@
+"""The 0.5B shape with seeded weights through the commands: exported, run on its runtime, compared.
+
+Seeded weights have no meaning, so parity is held to floors far above what a wrong program gives
+and not to the recipes' tolerances, which are for trained weights. 25 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vera_mobile.bundle import Bundle
+from vera_mobile.export.samples import sample_photos
+from vera_mobile.export.verify import verify_bundle
+from vera_mobile.image import Photo
+from vera_mobile.model.load import load_checkpoint
+from vera_mobile.model.pixels import vision_pixels
+
+ROOT = Path(__file__).parents[2]
+# decibels of a stage against float32, the worst of the recipes that the row stands for, as measured
+# on 2026-11-23 less 3 dB; a program with one wrong layer is near 0
+FLOORS = {
+    "android-int4": {"image_tokens": 10.0, "logits": 8.0, "lattice": 20.0},
+    "android-int8": {"image_tokens": 10.0, "logits": 15.0, "lattice": 20.0},
+    "ios-int4": {"image_tokens": 10.0, "logits": 8.0, "lattice": 20.0},
+    "ios-int8": {"image_tokens": 10.0, "logits": 15.0, "lattice": 20.0},
+    "npu-onnx-int8": {"image_tokens": 5.0, "logits": 5.0, "lattice": 15.0},
+}
+LARGEST_MB = {"android-int4": 440, "android-int8": 720, "ios-int4": 650, "ios-int8": 820,
+              "npu-onnx-int8": 900}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("half-billion") / "seeded"
+    subprocess.run([sys.executable, ROOT / "benchmarks" / "seeded.py", folder], check=True)
+    return folder
+
+
+def command(*arguments: str) -> Any:
+    """The JSON of a `vera` command that must succeed."""
+    line = [sys.executable, "-m", "vera_mobile.cli", *arguments, "--json"]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", FLOORS)
+def test_the_half_billion_shape_exports_runs_and_is_near_its_checkpoint(
+    name: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    made = command(
+        "export", "--checkpoint", str(checkpoint), "--recipe", name, "--out", str(out),
+        "--no-verify",
+    )  # fmt: skip
+    assert made["bundle"]["size_bytes"] < LARGEST_MB[name] * 1e6
+    assert command("verify", str(out))["self"]["passed"]
+    model = load_checkpoint(checkpoint)  # not before: an export needs the memory
+    photo = vision_pixels(Photo.from_array(sample_photos()[0]), model.config)
+    report = verify_bundle(Bundle.open(out), model, photo, steps=4)
+    print(name, made["bundle"]["size_bytes"], json.dumps(report["stages"]))
+    for stage, floor in FLOORS[name].items():
+        assert report["stages"][stage]["sqnr_db"] > floor, (stage, report["stages"][stage])
+    assert np.isfinite(report["psnr_db"])
