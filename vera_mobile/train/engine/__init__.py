@@ -1,0 +1,1 @@
+"""The data engine: from good photos to shards of samples whose text is true."""
