@@ -22,6 +22,11 @@ from vera_mobile.look import CURVE_KNOTS
 _CACHE = ("keys", "values")
 _PRODUCTS = ("linear", "conv", "conv_transpose", "matmul", "scaled_dot_product_attention")
 _UNRULED = ("einsum",)
+_KEEPS = (
+    "reshape", "transpose", "expand_dims", "squeeze", "cast", "concat", "split", "linear", "matmul",
+    "add", "sub", "mul", "real_div", "maximum", "minimum", "softmax", "silu", "gelu", "relu",
+    "clip", "abs", "layer_norm", "sigmoid",
+)  # fmt: skip
 
 _Shapes = dict[str, tuple[int, ...]]
 
@@ -79,7 +84,7 @@ def count_function(
     for operation in function.operations:
         for name, declared in operation.outputs:
             if declared.kind is not None:
-                shapes[name] = tuple(size if d is None else d for d in declared.shape)
+                shapes[name] = _resolved(operation, declared.shape, shapes, size)
         if operation.is_constant:
             continue
         adds += _adds(package, operation, shapes, constants)
@@ -91,6 +96,33 @@ def count_function(
         if operation.kind in _UNRULED or not _known(operation.kind):
             unknown[operation.kind] += 1
     return Count(_weight_bytes(package), moved, state, adds), unknown
+
+
+def _resolved(
+    operation: Operation, declared: tuple[int | None, ...], shapes: _Shapes, size: int
+) -> tuple[int, ...]:
+    """The shape of an output. One open dimension follows from the inputs' elements where the
+    operator keeps their number (a reshape may fold heads into tokens); otherwise it is `size`."""
+    inputs = [
+        shapes[name]
+        for parameter in ("x", "y", "values")
+        for name in operation.arguments.get(parameter, ())
+        if isinstance(name, str) and name in shapes
+    ]
+    open_size = size
+    if declared.count(None) == 1 and inputs:
+        known = math.prod(d for d in declared if d is not None)
+        elements = [math.prod(shape) for shape in inputs]
+        last = declared[-1] or 1
+        total = {
+            "concat": sum(elements),
+            "split": elements[0] // len(operation.outputs),
+            "linear": elements[0] // (inputs[0][-1] if inputs[0] else 1) * last,
+            "matmul": elements[0] // (inputs[0][-1] if inputs[0] else 1) * last,
+        }.get(operation.kind, max(elements))
+        if operation.kind in _KEEPS and total and total % known == 0:
+            open_size = total // known
+    return tuple(open_size if d is None else d for d in declared)
 
 
 def _known(kind: str) -> bool:

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
-import resource
+import gc
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vera_mobile.bundle import Bundle, describe, sha256_of
+from vera_mobile.bench import machine
+from vera_mobile.bench.results import FORMAT, SCHEMA, source_commit, stage_figures
+from vera_mobile.bundle import MANIFEST_NAME, Bundle, describe, sha256_of
+from vera_mobile.errors import InvalidArgument
 from vera_mobile.image import Photo
-from vera_mobile.retoucher import Auto, Retoucher
+from vera_mobile.model.tokens import Vocabulary
+from vera_mobile.native import load_torch_ops
+from vera_mobile.retoucher import Auto, Retoucher, Sampling
+from vera_mobile.runtime import ANSWER_LOGITS, ExecuTorchPlanner, quiet_stderr
+
+if TYPE_CHECKING:
+    from vera_mobile.look import Look
+    from vera_mobile.model.config import ModelConfig
 
 RENDER_MEGAPIXELS = (2, 12, 48)
 STAGES = ("prepare", "vision", "prefill", "decode", "head")
+TOKENS = 120
+FORCED = 2  # forward steps of the first two retouch tokens, beside those of the text
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run: rounds per stage, threads of the render kernel (0: all cores), longest text."""
+
+    repeats: int = 9
+    threads: int = 0
+    max_tokens: int = TOKENS
+
+    @property
+    def sampling(self) -> Sampling:
+        """Greedy, so that each round says the same."""
+        return Sampling(temperature=0.0, max_tokens=self.max_tokens)
 
 
 def bench_run(
@@ -27,54 +52,50 @@ def bench_run(
     *,
     repeats: int = 9,
     threads: int = 0,
+    max_tokens: int = TOKENS,
     on_round: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Median and p95 in milliseconds of each stage, n, peak memory, sizes, device, date.
+    """A result as `vera_mobile.bench.results` describes it, without what is counted in the graph.
 
-    The photo is a fixed gradient with noise (2 MP for planning); `cold_*` is the first plan of the
-    process, programs not yet loaded. threads: of the render kernel, 0 for all cores. Raises the
-    errors of `Retoucher.load`.
+    The photo is a fixed gradient with noise (2 MP for planning), the task is auto, greedy. "load"
+    is from the folder to ready: hashes checked, programs loaded; its cold run is the first one of
+    the process, with the files dropped from the page cache where the system allows that. "decode"
+    is the whole text and two retouch tokens, "decode_per_token" one of its steps. Peaks are taken
+    in a round of their own, since reading them costs time. on_round: called `rounds(repeats)`
+    times. Raises InvalidArgument for a bundle that this machine cannot run, and the errors of
+    `Bundle.open`.
     """
-    bundle = Bundle.open(path)
-    retoucher = Retoucher.load(path)
+    case = Case(repeats, threads, max_tokens)
+    bundle = _runnable(Bundle.open(path))
+    tick = on_round or (lambda: None)
+    _load_runtime()  # Python's imports are no part of a load
+    before = {"celsius": machine.celsius(), "peak_mb": machine.peak_mb()}
+    times, cold, retoucher = _load_times(bundle, case, tick)
     photo = Photo.from_array(picture(2))
-    cold_ms = _milliseconds(lambda: retoucher.plan(photo, Auto()))
-    times: dict[str, list[float]] = {}
-    for _ in range(repeats):
-        look = retoucher.plan(photo, Auto())
-        for stage in STAGES:
-            times.setdefault(stage, []).append(look.timings_ms[stage])
-        per_token = look.timings_ms["decode"] / (len(look.tokens) + 2)
-        times.setdefault("decode_per_token", []).append(per_token)
-        times.setdefault("plan", []).append(sum(look.timings_ms[s] for s in STAGES))
-        times.setdefault("bake", []).append(_milliseconds(look.bake))
-        if on_round:
-            on_round()
-    plan_peak_mb = _peak_mb()
+    look = _plan_times(retoucher, photo, case, times, cold, tick)
     retoucher.bake(look)
+    peaks: dict[str, float] = {}
     for size in RENDER_MEGAPIXELS:
-        big = Photo.from_array(picture(size))
-        render = partial(retoucher.render, look, big, threads=threads)
-        times[f"render_{size}mp"] = [_milliseconds(render) for _ in range(repeats)]
-        if on_round:
-            on_round()
-    info = describe(bundle)
-    return {
-        "bundle": {
-            "name": info["name"],
-            "recipe": info["recipe"],
-            "size_bytes": info["size_bytes"],
-            "sha256": sha256_of(bundle.root / "bundle.json"),
-            "commit": info["commit"],
-        },
-        "device": _device(),
-        "date": datetime.date.today().isoformat(),
-        "cold_plan_ms": round(cold_ms, 3),
-        "tokens": len(look.tokens),
-        "stages": {k: _summary(v) for k, v in times.items()},
-        "peak_rss_plan_mb": plan_peak_mb,
-        "peak_rss_mb": _peak_mb(),
+        _render_times(retoucher, look, size, case, times, cold, peaks)
+        tick()
+    spoken = len(look.tokens)
+    del look, retoucher  # the round of the peaks loads the programs again, and only once
+    gc.collect()
+    peaks |= _peaks(bundle, photo, case)
+    tick()
+    result = _facts(bundle, case, before)
+    result["tokens"] = spoken
+    result["in_a_row_ms"] = [round(cold["plan"], 3), *(round(t, 3) for t in times["plan"])]
+    result["stages"] = {
+        name: stage_figures(values, cold_ms=_rounded(cold.get(name)), peak_mb=peaks.get(name))
+        for name, values in times.items()
     }
+    return result
+
+
+def rounds(repeats: int) -> int:
+    """How often `bench_run` calls on_round."""
+    return 2 * repeats + 1 + len(RENDER_MEGAPIXELS)
 
 
 def picture(megapixels: int) -> np.ndarray:
@@ -92,33 +113,181 @@ def picture(megapixels: int) -> np.ndarray:
     return out
 
 
+def prompt_tokens(bundle: Bundle, config: ModelConfig) -> int:
+    """Tokens that the auto task feeds before the first token of its answer."""
+    prompt = Vocabulary.load(bundle.file("tokenizer")).auto()
+    image = config.vision.tokens if prompt.has_image else 0
+    return len(prompt.before) + image + len(prompt.after)
+
+
+def _runnable(bundle: Bundle) -> Bundle:
+    kinds = {f.kind for name, f in bundle.manifest.files.items() if name in ("vision", "decoder")}
+    if kinds != {"executorch"}:
+        raise InvalidArgument(
+            f"{bundle.root} holds {', '.join(sorted(kinds)) or 'no'} programs: only ExecuTorch "
+            "bundles are timed on this machine; `vera bench project` counts the others."
+        )
+    return bundle
+
+
+def _load_runtime() -> None:
+    with quiet_stderr():
+        from executorch.runtime import Runtime
+
+        Runtime.get()
+    load_torch_ops()
+
+
+def _load_times(
+    bundle: Bundle, case: Case, tick: Callable[[], None]
+) -> tuple[dict[str, list[float]], dict[str, float], Retoucher]:
+    for name in bundle.manifest.files:
+        machine.drop_from_page_cache(bundle.file(name))
+    times: list[float] = []
+    retoucher: Retoucher | None = None
+    for _ in range(case.repeats + 1):
+        retoucher = None
+        gc.collect()  # the programs of the round before are gone before the next ones come
+        started = time.perf_counter()
+        retoucher = Retoucher.load(bundle.root)
+        retoucher.prepare()
+        times.append((time.perf_counter() - started) * 1000)
+        if len(times) > 1:
+            tick()
+    assert retoucher is not None
+    return {"load": times[1:]}, {"load": times[0]}, retoucher
+
+
+def _plan_times(
+    retoucher: Retoucher,
+    photo: Photo,
+    case: Case,
+    times: dict[str, list[float]],
+    cold: dict[str, float],
+    tick: Callable[[], None],
+) -> Look:
+    for number in range(case.repeats + 1):
+        look = retoucher.plan(photo, Auto(), sampling=case.sampling)
+        spent = {stage: look.timings_ms[stage] for stage in STAGES}
+        spent["plan"] = sum(spent.values())
+        spent["decode_per_token"] = spent["decode"] / (len(look.tokens) + FORCED)
+        spent["bake"] = _milliseconds(look.bake)
+        if number == 0:
+            cold.update(spent)
+            continue
+        for stage, value in spent.items():
+            times.setdefault(stage, []).append(value)
+        tick()
+    return look
+
+
+def _render_times(
+    retoucher: Retoucher,
+    look: Look,
+    size: int,
+    case: Case,
+    times: dict[str, list[float]],
+    cold: dict[str, float],
+    peaks: dict[str, float],
+) -> None:
+    name = f"render_{size}mp"
+    big = Photo.from_array(picture(size))
+    render = partial(retoucher.render, look, big, threads=case.threads)
+    reset = machine.forget_peak()
+    cold[name] = _milliseconds(render)
+    if reset:
+        peaks[name] = machine.peak_mb()
+    times[name] = [_milliseconds(render) for _ in range(case.repeats)]
+
+
+def _peaks(bundle: Bundle, photo: Photo, case: Case) -> dict[str, float]:
+    """The most memory during each stage, megabytes; {} where the system does not tell."""
+    if not machine.forget_peak():
+        return {}
+    planner = _WatchedPlanner(bundle)
+    retoucher = Retoucher(planner, Vocabulary.load(bundle.file("tokenizer")))
+    machine.forget_peak()
+    retoucher.prepare()
+    planner.note("load")
+    look = retoucher.plan(photo, Auto(), sampling=case.sampling)
+    planner.peaks["decode_per_token"] = planner.peaks["decode"]
+    planner.peaks["plan"] = max(planner.peaks[stage] for stage in STAGES)
+    machine.forget_peak()
+    look.bake()
+    planner.note("bake")
+    return planner.peaks
+
+
+class _WatchedPlanner(ExecuTorchPlanner):
+    """Notes the peak of each stage; what runs before the photo is encoded is "prepare"."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        self.peaks: dict[str, float] = {}
+
+    def note(self, stage: str) -> None:
+        self.peaks[stage] = max(machine.peak_mb(), self.peaks.get(stage, 0.0))
+        machine.forget_peak()
+
+    def encode_image(self, pixels: np.ndarray) -> np.ndarray:
+        self.note("prepare")
+        tokens = super().encode_image(pixels)
+        self.note("vision")
+        return tokens
+
+    def step(
+        self, embeds: np.ndarray, start: int, wanted: int = ANSWER_LOGITS
+    ) -> tuple[np.ndarray, np.ndarray]:
+        out = super().step(embeds, start, wanted)
+        self.note("prefill" if start == 0 else "decode")
+        return out
+
+    def head(self, hidden: np.ndarray) -> np.ndarray:
+        latents = super().head(hidden)
+        self.note("head")
+        return latents
+
+
+def _facts(bundle: Bundle, case: Case, before: dict[str, float | None]) -> dict[str, Any]:
+    info = describe(bundle)
+    config = ExecuTorchPlanner(bundle).config
+    return {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "kind": "host",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": source_commit(),
+        "device": machine.device(),
+        "unit": "cpu",
+        "bundle": {
+            "name": info["name"],
+            "recipe": info["recipe"],
+            "size_bytes": info["size_bytes"],
+            "sha256": sha256_of(bundle.root / MANIFEST_NAME),
+            "commit": info["commit"],
+        },
+        "files": {entry.path: entry.size_bytes for entry in bundle.manifest.files.values()},
+        "thermal": {
+            "state": {"before": None, "after": None},  # a host has no such scale
+            "celsius": {"before": before["celsius"], "after": machine.celsius()},
+        },
+        "settings": {
+            "task": "auto",
+            "repeats": case.repeats,
+            "threads": case.threads,
+            "max_tokens": case.max_tokens,
+            "photo_megapixels": 2,
+        },
+        "prompt_tokens": prompt_tokens(bundle, config),
+        "memory": {"before_load_mb": before["peak_mb"], "peak_mb": machine.peak_mb()},
+    }
+
+
 def _milliseconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return (time.perf_counter() - start) * 1000
 
 
-def _peak_mb() -> float:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    return {
-        "median_ms": round(float(np.median(values)), 3),
-        "p95_ms": round(float(np.quantile(values, 0.95)), 3),
-        "n": len(values),
-    }
-
-
-def _device() -> dict[str, object]:
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return {
-        "name": model,
-        "cores": os.cpu_count(),
-        "os": f"{platform.system()} {platform.release()}",
-    }
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -18,6 +18,7 @@ EXPORT = "vera_mobile.export"
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("files",),
+    ("page",),
     ("color", "develop", "native", "assets"),
     ("image",),  # image.py and its parts image_*.py
     ("bundle",),
@@ -25,7 +26,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("model", "quant"),
     ("runtime",),
     ("retoucher",),
-    ("train", "report", "measure"),
+    ("train", "report"),
+    ("bench", "compare"),
+    ("measure",),
     ("cli",),  # it finds the commands by entry points
     ("commands",),
 )

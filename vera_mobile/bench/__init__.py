@@ -1,0 +1,1 @@
+"""Benchmarks: results in one form, targets, projections, verdicts and the report page."""

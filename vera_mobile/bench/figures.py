@@ -1,0 +1,330 @@
+"""What the report page shows, as plain values: bars, rows and curves, every figure with words."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vera_mobile.bench.project import PROGRAMS, Projection, Range
+from vera_mobile.bench.targets import Aim, Figure, Published, Targets
+from vera_mobile.page import NO_BREAK, number
+
+MEASURED, PROJECTED = "measured", "projected"
+_AIM_FIGURES = {
+    "auto_look_ms": ("plan", "median_ms"),
+    "cold_start_ms": ("load", "cold_ms"),
+    "render_2mp_gpu_ms": ("render_2mp", "median_ms"),
+    "render_12mp_cpu_ms": ("render_12mp", "median_ms"),
+    "render_12mp_gpu_ms": ("render_12mp", "median_ms"),
+}
+
+
+def milliseconds(value: float | None) -> str | None:
+    """Three digits or so; from 10 s on in seconds."""
+    if value is None:
+        return None
+    if value >= 10_000:
+        return f"{number(value / 1000, 1)}{NO_BREAK}s"
+    return f"{number(value, 2 if value < 10 else 1 if value < 100 else 0)}{NO_BREAK}ms"
+
+
+def megabytes(value: float | None) -> str | None:
+    """Whole megabytes."""
+    return None if value is None else f"{number(value, 0)}{NO_BREAK}MB"
+
+
+def bar(label: str, kind: str, value: Range | float, top: float, words: str) -> dict[str, Any]:
+    """A bar of a chart whose right end is `top`; kind: its pattern and legend; with its band."""
+    middle = value.middle_ms if isinstance(value, Range) else value
+    row: dict[str, Any] = {"label": label, "kind": kind, "words": words, "at": _share(middle, top)}
+    row["band"] = None
+    if isinstance(value, Range):
+        low, high = _share(value.low_ms, top), _share(value.high_ms, top)
+        row["band"] = {"from": low, "width": round(max(high - low, 0.4), 2)}
+    return row
+
+
+def look_charts(
+    targets: Targets,
+    published: Published,
+    projections: Sequence[Projection],
+    results: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """One chart per phone: a whole auto plan, projected by unit, measured, the public app."""
+    aims = {aim.name: aim for aim in targets.aims}
+    charts = []
+    for phone in targets.phones.values():
+        aim = aims.get("auto_look_ms")
+        aim = aim if aim and phone.key in aim.phones else None
+        values: list[tuple[str, str, Range | float]] = []
+        for one in projections:
+            if one.phone.key == phone.key and one.auto is not None:
+                values.append((f"projected, {one.unit}", f"{PROJECTED} {one.unit}", one.auto))
+        for result in results:
+            plan = result["stages"].get("plan", {}).get("median_ms")
+            if result["device"]["id"] == phone.key and plan is not None:
+                values.append((f"measured, {result['unit']}", MEASURED, plan))
+        for peer in published.photos:
+            if peer.phone == phone.key:
+                values.append((peer.name, "peer", peer.seconds * 1000))
+        charts.append(_chart(phone.name, phone.chip, values, aim))
+    return charts
+
+
+def _chart(
+    name: str, note: str, values: Sequence[tuple[str, str, Range | float]], aim: Aim | None
+) -> dict[str, Any]:
+    ends = [v.high_ms if isinstance(v, Range) else v for _, _, v in values]
+    top = max([*ends, aim.at_most if aim else 0.0, 1.0]) * 1.04
+    bars = [bar(label, kind, value, top, _words(value)) for label, kind, value in values]
+    return {
+        "name": name,
+        "note": note,
+        "bars": bars,
+        "aim": None
+        if aim is None
+        else {"at": _share(aim.at_most, top), "words": milliseconds(aim.at_most)},
+    }
+
+
+def aim_rows(
+    targets: Targets,
+    projections: Sequence[Projection],
+    results: Sequence[Mapping[str, Any]],
+    bundle: Mapping[str, Any] | None,
+) -> list[dict[str, Any]]:
+    """Aims by phone with what was measured and projected for them, each None where neither."""
+    rows = []
+    for aim in targets.aims:
+        for key in aim.phones:
+            rows.append(
+                {
+                    "aim": aim.words,
+                    "phone": targets.phones[key].name,
+                    "at_most": aim_words(aim, aim.at_most),
+                    MEASURED: _measured_words(aim, key, results, bundle),
+                    PROJECTED: _projected_words(aim, key, projections),
+                }
+            )
+    return rows
+
+
+def stage_rows(
+    targets: Targets, key: str, projections: Sequence[Projection], host: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Stages of a phone: our aim, projections by unit, and the host's figure beside."""
+    mine = [one for one in projections if one.phone.key == key]
+    by_unit = {one.unit: {stage.stage: stage for stage in one.stages} for one in mine}
+    rows = []
+    for stage in ("prepare", *PROGRAMS, "render_2mp", "render_12mp", "render_48mp"):
+        counts = next((found[stage] for found in by_unit.values() if stage in found), None)
+        rows.append(
+            {
+                "stage": stage.replace("_", " "),
+                "aim": milliseconds(targets.stage_aims_ms.get(stage)),
+                "units": [
+                    _words(found[stage].projected)
+                    if stage in found and found[stage].projected
+                    else None
+                    for found in by_unit.values()
+                ],
+                "needed": megabytes(counts.least_bytes / 1e6) if counts else None,
+                "adds": f"{number(counts.multiply_adds / 1e9, 2)}{NO_BREAK}G" if counts else None,
+                "roofline": milliseconds(counts.roofline_ms) if counts else None,
+                "host": milliseconds(host["stages"].get(stage, {}).get("median_ms"))
+                if host
+                else None,
+            }
+        )
+    return rows
+
+
+def memory_charts(targets: Targets, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per phone that has one: the app's limit and the peak of the phone's results, beside our aim.
+
+    The aim is that of `peak_app_memory_mb`, shown for all phones.
+    """
+    aim = next((one.at_most for one in targets.aims if one.name == "peak_app_memory_mb"), None)
+    charts = []
+    for phone in targets.phones.values():
+        limit = phone.app_memory_mb
+        own = [r for r in results if r["device"]["id"] == phone.key and _peak(r) is not None]
+        if limit is None and not own:
+            continue
+        values = [limit.value if limit else 0.0, *(_peak(r) or 0.0 for r in own), aim or 0.0]
+        top = max(values) * 1.04
+        bars = [
+            bar(f"measured, {r['unit']}", MEASURED, _peak(r) or 0.0, top, megabytes(_peak(r)) or "")
+            for r in own
+        ]
+        if limit:
+            bars.append(bar("app limit", "limit", limit.value, top, figure_words(limit, "MB")))
+        line = None if aim is None else {"at": _share(aim, top), "words": megabytes(aim)}
+        charts.append({"name": phone.name, "note": phone.chip, "bars": bars, "aim": line})
+    return charts
+
+
+def curves(results: Sequence[Mapping[str, Any]], figure: str) -> list[dict[str, Any]]:
+    """History of a stage's median by commit: a curve per device, unit, model and recipe."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for result in results:
+        if result["stages"].get(figure, {}).get("median_ms") is not None:
+            groups.setdefault(_kind(result), []).append(result)
+    out = []
+    for kind, found in groups.items():
+        values = [result["stages"][figure]["median_ms"] for result in found]
+        labels = [f"{(r.get('commit') or 'unknown')[:8]}, {r['date'][:10]}" for r in found]
+        out.append(curve(f"{figure.replace('_', ' ')}: {kind}", values, labels))
+    return out
+
+
+def heat(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Plan after plan, cold first, of the newest result of each kind with two plans or more."""
+    newest = {_kind(result): result for result in results if len(result["in_a_row_ms"]) > 1}
+    return [
+        curve(
+            f"{kind}, {result['date'][:10]}",
+            result["in_a_row_ms"],
+            [f"photo {i}" for i in range(1, len(result["in_a_row_ms"]) + 1)],
+        )
+        for kind, result in newest.items()
+    ]
+
+
+def curve(name: str, values: Sequence[float], labels: Sequence[str]) -> dict[str, Any]:
+    """Points in a box of 100 x 40 units, the highest value at the top, 0 at the bottom."""
+    top = max(values) * 1.1 or 1.0
+    step = 100 / max(len(values) - 1, 1)
+    points = [
+        {
+            "x": round(i * step, 2),
+            "y": round(40 - 40 * value / top, 2),
+            "words": milliseconds(value),
+            "label": label,
+        }
+        for i, (value, label) in enumerate(zip(values, labels, strict=True))
+    ]
+    return {"name": name, "points": points, "line": " ".join(f"{p['x']},{p['y']}" for p in points)}
+
+
+def peers(folder: Path) -> list[dict[str, Any]]:
+    """Tables of the JSON files that the benchmark scripts leave: ratios and figures at the top."""
+    out = []
+    for file in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        try:
+            record = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        if not isinstance(record, dict) or record.get("format") == "vera-bench":
+            continue
+        rows = [*_scalars(record), *_ratios(record.get("rows"))]
+        if rows:
+            out.append({"name": file.name, "rows": rows})
+    return out
+
+
+def _scalars(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (key.replace("_", " "), number(value, 2) if isinstance(value, float) else str(value))
+        for key, value in record.items()
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool)
+    ]
+
+
+def _ratios(rows: Any) -> list[tuple[str, str]]:
+    """Of kernels.json: each row that has a peer, as "ours is x times as fast"."""
+    found = []
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, dict) and row.get("peer") and isinstance(row.get("ratio"), float):
+            name = f"{row['peer']} over ours, {row.get('case', '')}"
+            found.append((name, number(row["ratio"], 2)))
+    return found
+
+
+def figure_words(figure: Figure | None, unit: str) -> str:
+    """A sourced figure with its confidence."""
+    if figure is None:
+        return "not published"
+    return f"{figure.value:g}{NO_BREAK}{unit} ({figure.confidence})"
+
+
+def aim_words(aim: Aim, value: float | None) -> str | None:
+    """A value in the unit that the aim's name ends in: _mb, _ms, or a ratio."""
+    if aim.name.endswith("_mb"):
+        return megabytes(value)
+    if aim.name.endswith("_ms"):
+        return milliseconds(value)
+    return None if value is None else f"{number(value, 2)}{NO_BREAK}×"
+
+
+def measured_value(
+    aim: Aim, key: str, results: Sequence[Mapping[str, Any]], bundle: Mapping[str, Any] | None
+) -> float | None:
+    """What the newest result of phone `key` says of an aim, or None; sizes are the bundle's."""
+    if aim.name == "bundle_mb":
+        return bundle["size_bytes"] / 1e6 if bundle else None
+    unit = next((unit for unit in ("cpu", "gpu", "npu") if f"_{unit}_" in aim.name), None)
+    own = [r for r in results if r["device"]["id"] == key and unit in (None, r["unit"])]
+    if not own:
+        return None
+    newest = own[-1]
+    if aim.name == "peak_app_memory_mb":
+        return _peak(newest)
+    if aim.name == "second_over_first":
+        first, *others = newest["in_a_row_ms"] or [None]
+        return others[0] / first if others and first else None
+    stage, figure = _AIM_FIGURES.get(aim.name, ("", "median_ms"))
+    return newest["stages"].get(stage, {}).get(figure)
+
+
+def _measured_words(
+    aim: Aim, key: str, results: Sequence[Mapping[str, Any]], bundle: Mapping[str, Any] | None
+) -> str | None:
+    value = measured_value(aim, key, results, bundle)
+    if value is None:
+        return None
+    return f"{aim_words(aim, value)}: {'held' if value <= aim.at_most else 'missed'}"
+
+
+def _projected_words(aim: Aim, key: str, projections: Sequence[Projection]) -> str | None:
+    parts = []
+    for one in projections:
+        total = {"auto_look_ms": one.auto, "instant_look_ms": one.instant}.get(aim.name)
+        if one.phone.key == key and total is not None:
+            parts.append(f"{one.unit} {_words(total)}: {held(total, aim.at_most)}")
+    return "; ".join(parts) or None
+
+
+def held(total: Range, at_most: float) -> str:
+    """Whether a projection holds an aim, in words."""
+    if total.high_ms <= at_most:
+        return "held over the whole band"
+    if total.low_ms > at_most:
+        return "missed over the whole band"
+    return "held in the middle" if total.middle_ms <= at_most else "missed in the middle"
+
+
+def _words(value: Range | float | None) -> str:
+    if isinstance(value, Range):
+        low, high = milliseconds(value.low_ms), milliseconds(value.high_ms)
+        return f"{milliseconds(value.middle_ms)} ({low} to {high})"
+    return milliseconds(value) or ""
+
+
+def _peak(result: Mapping[str, Any]) -> float | None:
+    """Of a plan where it was taken: a 48 MP photo on a host says nothing about a phone."""
+    plan = result["stages"].get("plan", {}).get("peak_mb")
+    return plan if plan is not None else result["memory"].get("peak_mb")
+
+
+def _kind(result: Mapping[str, Any]) -> str:
+    bundle = result["bundle"]
+    parts = (result["device"]["name"], result["unit"], bundle.get("name"), bundle.get("recipe"))
+    return ", ".join(str(part) for part in parts)
+
+
+def _share(value: float, top: float) -> float:
+    return round(100 * min(value, top) / top, 2) if math.isfinite(value) else 100.0

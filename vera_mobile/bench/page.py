@@ -1,0 +1,169 @@
+"""The report page of all benchmarks: aims, projections, results, history, peers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vera_mobile.bench import figures
+from vera_mobile.bench.project import FORMULA, Efficiency, Fit, Projection
+from vera_mobile.bench.targets import Measured, Published, Targets
+from vera_mobile.page import NO_BREAK, number, render_page, write_page
+
+HISTORY = ("plan", "decode_per_token", "vision", "render_12mp")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the page is made of. results: checked, oldest first; bundle: what was projected, as
+    `describe` gives it, or None; peers: folder of the benchmark scripts' JSON files."""
+
+    targets: Targets
+    published: Published
+    efficiency: Efficiency
+    projections: Sequence[Projection]
+    results: Sequence[Mapping[str, Any]]
+    bundle: Mapping[str, Any] | None
+    peers: Path
+
+
+def write_bench_page(
+    path: str | Path, found: Findings, *, command: str, when: datetime | None = None
+) -> Path:
+    """The path of the page, written whole or not at all. Raises FileError."""
+    moment = when if when is not None else datetime.now().astimezone()
+    phones = [r for r in found.results if r["kind"] == "phone"]
+    page = render_page(
+        "bench.html",
+        ("page.css",),
+        title="Targets, measurements and projections",
+        date=f"{moment.day} {moment:%B %Y, %H:%M %Z}".strip(),
+        date_iso=moment.isoformat(timespec="seconds"),
+        honesty=_honesty(found, phones),
+        aims=figures.aim_rows(found.targets, found.projections, phones, found.bundle),
+        look=figures.look_charts(found.targets, found.published, found.projections, phones),
+        stages=_stages(found),
+        memory=figures.memory_charts(found.targets, phones),
+        memory_note=_memory_note(found, phones),
+        heat=figures.heat(found.results),
+        history=[one for name in HISTORY for one in figures.curves(found.results, name)],
+        peers=figures.peers(found.peers),
+        formula=FORMULA,
+        fits=_fits(found.efficiency, found.published.measured),
+        phones=_phones(found.targets),
+        command=command,
+    )
+    return write_page(path, page)
+
+
+def _honesty(found: Findings, phones: Sequence[Mapping[str, Any]]) -> str:
+    ran = (
+        f"{len(phones)} of the {len(found.results)} results come from phones."
+        if phones
+        else "Nothing here was run on a phone yet."
+    )
+    name = found.bundle["name"] if found.bundle else None
+    of = f" Projections are of {name} ({found.bundle['recipe']})." if found.bundle else ""
+    return (
+        f"{ran} A projection is an estimate from bytes and multiply-adds, not a measurement, and "
+        f"host figures are no phone's.{of}"
+    )
+
+
+def _memory_note(found: Findings, phones: Sequence[Mapping[str, Any]]) -> str:
+    hosts = [r for r in found.results if r["kind"] == "host"]
+    newest = hosts[-1] if hosts else None
+    peak = newest["stages"].get("plan", {}).get("peak_mb") if newest else None
+    beside = (
+        f" For orientation, a plan took {figures.megabytes(peak)} on the host, Python and its "
+        "libraries included."
+        if newest and peak
+        else ""
+    )
+    unknown = [p.name for p in found.targets.phones.values() if p.app_memory_mb is None]
+    start = "" if phones else "No phone was measured yet. "
+    return (
+        f"{start}The limits are estimates from what apps were seen to get; for "
+        f"{', '.join(unknown) or 'no phone'} no figure was found.{beside}"
+    )
+
+
+def _stages(found: Findings) -> list[dict[str, Any]]:
+    """A table for each phone that an aim of the whole look names and that was projected."""
+    keys = [key for aim in found.targets.aims if aim.name == "auto_look_ms" for key in aim.phones]
+    hosts = [r for r in found.results if r["kind"] == "host"]
+    fitting = [r for r in hosts if found.bundle and r["bundle"].get("name") == found.bundle["name"]]
+    host = fitting[-1] if fitting else None
+    tables = []
+    for key in keys:
+        mine = [one for one in found.projections if one.phone.key == key]
+        if mine:
+            note = "Host: not measured for this model."
+            if host:
+                note = f"Host: {host['device']['name']}, {host['date'][:10]}, not a phone."
+            tables.append(
+                {
+                    "key": key,
+                    "name": found.targets.phones[key].name,
+                    "units": [one.unit for one in mine],
+                    "rows": figures.stage_rows(found.targets, key, mine, host),
+                    "note": note,
+                }
+            )
+    return tables
+
+
+def _fits(efficiency: Efficiency, measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    sources = {f"{m.name} on {m.phone}": m.source for m in measured}
+    tables = [_fit("e: share of the memory's bandwidth, all units", efficiency.bandwidth, 1, "",
+                   sources)]  # fmt: skip
+    for unit, fit in efficiency.rates.items():
+        tables.append(_fit(f"R: multiply-adds a second, {unit}", fit, 1e9, "G/s", sources))
+    return tables
+
+
+def _fit(
+    name: str, fit: Fit, scale: float, unit: str, sources: Mapping[str, str]
+) -> dict[str, Any]:
+    def words(value: float) -> str:
+        return f"{number(value / scale, 0 if unit else 2)}{NO_BREAK}{unit}".rstrip(NO_BREAK)
+
+    rows = []
+    for label, value in fit.samples.items():
+        error = fit.errors.get(label)
+        rows.append(
+            {
+                "name": label,
+                "value": words(value),
+                "error": None if error is None else _percent(error),
+                "source": sources.get(label, ""),
+            }
+        )
+    summary = f"Used: {words(fit.middle)} ({words(fit.worst)} to {words(fit.best)})."
+    if fit.typical_error is not None:
+        summary += f" Typical left-out error: {number(fit.typical_error * 100, 0)}{NO_BREAK}%."
+    return {"name": name, "rows": rows, "summary": summary}
+
+
+def _percent(error: float) -> str:
+    sign = "+" if error > 0 else ""
+    return f"{sign}{number(error * 100, 0)}{NO_BREAK}%"
+
+
+def _phones(targets: Targets) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": phone.name,
+            "chip": phone.chip,
+            "figures": [
+                figures.figure_words(phone.memory_gb_s, "GB/s"),
+                figures.figure_words(phone.npu_tops, "TOPS"),
+                figures.figure_words(phone.ram_gb, "GB"),
+                figures.figure_words(phone.app_memory_mb, "MB"),
+            ],
+        }
+        for phone in targets.phones.values()
+    ]
