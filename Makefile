@@ -24,10 +24,9 @@ lint: $(STAMP)-dev  ## ruff and mypy
 cpp-test: $(STAMP)-dev  ## C++ tests under ASan and UBSan
 	sh kernels/test.sh $(BIN)/cmake
 
-bench-kernels: $(STAMP)-dev  ## the render kernel beside other people's
+bench-kernels: $(STAMP)-dev  ## render and bake beside other people's, with the aims
 	$(PIP) install --no-build-isolation -e ".[demo,dev,bench]"
 	$(BIN)/python benchmarks/kernels.py --out out/bench/kernels.json $(BENCH_ARGS)
-	$(BIN)/python benchmarks/bake.py --out out/bench/bake.json $(BENCH_ARGS)
 
 bench-llm: $(STAMP)-dev build/bench/android-int4/bundle.json  ## the 0.5B shape beside llama.cpp
 	$(PIP) install --no-build-isolation -e ".[demo,dev,bench]"

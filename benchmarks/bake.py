@@ -1,23 +1,20 @@
-"""Speed of the bake kernel beside PyTorch, in one run: `python benchmarks/bake.py --out FILE`.
+"""Speed of the bake kernel beside PyTorch: a part of `make bench-kernels` (see kernels.py).
 
 The network has the public widths and seeded weights. Rows: our LUT in float32 and int8 and PyTorch
 eager on the same lattice points, whole and in chunks; then a 12 MP photo, ours baked and rendered,
-PyTorch's by the network for every pixel. Runs alternate, so that all meet the same state of the
-machine. Writes JSON with the machine and the rows.
+PyTorch's by the network for every pixel, measured on a part of them.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from kernel_peers import photo_like
+from timing import Times, Work, alternate
 
-from kernels import Times, machine, timed_ms
 from vera_mobile import native
 from vera_mobile.color.metrics import ciede2000
 from vera_mobile.color.spaces import rgb_to_lab
@@ -25,13 +22,14 @@ from vera_mobile.model.config import vera_0_5b
 from vera_mobile.model.renderer import Renderer
 from vera_mobile.native.bake import NativeRenderer, RendererWeights
 
-Work = Callable[[], object]
+Row = dict[str, Any]
 
-LATTICE_CHUNK = 4096
+LATTICE_CHUNK = 4096  # PyTorch is faster in chunks that stay in its caches
 PHOTO_CHUNK = 262_144  # of the public per-pixel loop
 HEIGHT, WIDTH = 3000, 4000
 CURVE_SIZE = 65
-MACHINE_KEYS = ("cpu", "cores", "system", "load_1min", "library", "date", "gflops")
+SIZE = 33  # of the aims
+WHOLE, CHUNKS = "pytorch eager, whole", "pytorch eager, chunks"
 
 
 class Contest:
@@ -48,6 +46,11 @@ class Contest:
             "int8": NativeRenderer(weights, precision="int8"),
         }
 
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the network for a colour."""
+        return sum(layer.weight.numel() for layer in (*self.renderer.layers, self.renderer.out))
+
     @torch.inference_mode()
     def in_torch(self, rgb: np.ndarray, chunk: int) -> np.ndarray:
         """rgb (N, 3) float32 through the network in PyTorch, `chunk` colours at a time."""
@@ -57,14 +60,15 @@ class Contest:
 
     def quality(self) -> dict[str, float]:
         """How far 33^3 LUTs are from PyTorch's, and int8 from float32."""
-        points = lattice_points(33)
+        points = lattice_points(SIZE)
         exact, coarse = (self.ours[p].bake(self.latents).reshape(-1, 3) for p in self.ours)
         labs = [rgb_to_lab(lut.astype(np.float64)) for lut in (exact, coarse)]
         difference = ciede2000(*labs)
+        off = np.abs(exact - self.in_torch(points, LATTICE_CHUNK)).max()
         return {
-            "float32_from_torch_max": float(np.abs(exact - self.in_torch(points, 4096)).max()),
-            "int8_from_float32_ciede2000_mean": float(difference.mean()),
-            "int8_from_float32_ciede2000_p99": float(np.percentile(difference, 99)),
+            "float32_from_torch_max": float(off),
+            "int8_ciede2000_mean": float(difference.mean()),
+            "int8_ciede2000_p99": float(np.percentile(difference, 99)),
         }
 
 
@@ -75,18 +79,7 @@ def lattice_points(size: int) -> np.ndarray:
     return np.stack([red, green, blue], -1).reshape(-1, 3)
 
 
-def measure(works: dict[str, Work], runs: int) -> dict[str, Times]:
-    """Times of each work; runs alternate, after one unmeasured run of each."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for run in range(-1, runs):
-        for name, work in works.items():
-            ms = timed_ms(work)
-            if run >= 0:
-                times[name].append(ms)
-    return {name: Times.of(ms) for name, ms in times.items()}
-
-
-def bake_rows(contest: Contest, size: int, threads: int, runs: int) -> list[dict[str, object]]:
+def bake_rows(contest: Contest, size: int, threads: int, runs: int) -> list[Row]:
     """Ours and PyTorch's LUT of `size` nodes an axis."""
     points = lattice_points(size)
 
@@ -94,20 +87,18 @@ def bake_rows(contest: Contest, size: int, threads: int, runs: int) -> list[dict
         return lambda: native_renderer.bake(contest.latents, size, threads=threads)
 
     works: dict[str, Work] = {f"ours {p}": bake(r) for p, r in contest.ours.items()}
-    works["pytorch eager, whole"] = lambda: contest.in_torch(points, len(points))
-    works["pytorch eager, chunks"] = lambda: contest.in_torch(points, LATTICE_CHUNK)
+    works[CHUNKS] = lambda: contest.in_torch(points, LATTICE_CHUNK)
+    if size <= SIZE:
+        works[WHOLE] = lambda: contest.in_torch(points, len(points))
     return [
-        {"task": f"bake {size}^3", "threads": threads, "who": who, **asdict(times)}
-        for who, times in measure(works, runs).items()
+        {"task": f"bake {size}^3", "lut_size": size, "threads": threads, "who": who} | asdict(times)
+        for who, times in alternate(works, runs).items()
     ]
 
 
-def photo_rows(
-    contest: Contest, threads: int, runs: int, torch_pixels: int
-) -> list[dict[str, object]]:
+def photo_rows(contest: Contest, threads: int, runs: int, torch_pixels: int) -> list[Row]:
     """A 12 MP photo: bake and render, and the network for every pixel (measured on a part)."""
-    rng = np.random.default_rng(1)
-    photo = rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8, endpoint=True)
+    photo = photo_like("8", HEIGHT, WIDTH)
     some = (photo.reshape(-1, 3)[:torch_pixels] / 255.0).astype(np.float32)
     curves = np.tile(np.linspace(0, 1, CURVE_SIZE, dtype=np.float32), (3, 1))
 
@@ -118,54 +109,77 @@ def photo_rows(
 
         return work
 
-    ours = measure({f"ours {p}": retouch(r) for p, r in contest.ours.items()}, runs)
+    found = alternate({f"ours {p}": retouch(r) for p, r in contest.ours.items()}, runs)
     works: dict[str, Work] = {"pytorch": lambda: contest.in_torch(some, PHOTO_CHUNK)}
-    peer = measure(works, max(1, runs // 5))["pytorch"]
+    part = alternate(works, max(1, runs // 5))["pytorch"]
     scale = HEIGHT * WIDTH / len(some)
-    rows: list[dict[str, object]] = [
-        {"task": "bake 33^3 and render 12 MP", "threads": threads, "who": who, **asdict(times)}
-        for who, times in ours.items()
+    whole = Times(round(part.median_ms * scale, 1), round(part.p95_ms * scale, 1), part.n)
+    found[f"pytorch eager, scaled from {len(some)} pixels"] = whole
+    return [
+        {"task": "12 MP", "lut_size": SIZE, "threads": threads, "who": who} | asdict(times)
+        for who, times in found.items()
     ]
-    rows.append(
-        {
-            "task": "network on 12 MP",
-            "threads": threads,
-            "who": f"pytorch eager, scaled from {len(some)} pixels",
-            "median_ms": round(peer.median_ms * scale, 1),
-            "p95_ms": round(peer.p95_ms * scale, 1),
-            "n": peer.n,
-        }
-    )
-    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; without it only the table is printed")
-    parser.add_argument("--runs", type=int, default=15, help="measured runs of each row")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--quick", action="store_true", help="a smoke test: few runs, 17^3 alone")
-    given = parser.parse_args()
-    runs = 3 if given.quick else given.runs
-    contest = Contest()
-    rows: list[dict[str, object]] = []
-    for threads in given.threads:
-        torch.set_num_threads(threads)
-        for size in (17,) if given.quick else (17, 33, 65):
-            rows += bake_rows(contest, size, threads, runs)
-        rows += photo_rows(contest, threads, runs, 65_536 if given.quick else 524_288)
+def _median(rows: list[Row], task: str, threads: int, who: str) -> float:
     for row in rows:
-        print(*(f"{row[key]!s:>8}" for key in ("threads", "median_ms", "p95_ms", "n")), end="  ")
-        print(f"{row['task']}: {row['who']}")
-    quality = contest.quality()
-    print(json.dumps(quality))
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        about = machine(given.threads)
-        about = {key: about[key] for key in MACHINE_KEYS} | {"torch": torch.__version__}
-        record = {"machine": about, "quality": quality, "rows": rows}
-        given.out.write_text(json.dumps(record, indent=1) + "\n")
+        if (row["task"], row["threads"]) == (task, threads) and row["who"].startswith(who):
+            return float(row["median_ms"])
+    raise KeyError(f"no row for {task}, {threads} threads, {who}")
 
 
-if __name__ == "__main__":
-    main()
+def _worst(rows: list[Row], task: str, ours: str, peer: str) -> float:
+    """The smallest ratio of the peer's time to ours over the numbers of threads."""
+    counts = sorted({row["threads"] for row in rows})
+    found = (_median(rows, task, n, peer) / _median(rows, task, n, ours) for n in counts)
+    return round(min(found), 3)
+
+
+def limits_of(contest: Contest, row: Row, gflops: float) -> Row:
+    """What arithmetic allows for a bake in float32 that computes every product. Ours leaves out
+    products with features that are 0, so it may pass 100 %. Memory is no limit: weights stay in
+    the second-level cache and each colour is written once."""
+    if row["who"] != "ours float32" or not row["task"].startswith("bake"):
+        return {}
+    limit_ms = 2 * contest.macs * row["lut_size"] ** 3 / gflops / 1e6
+    return {
+        "arithmetic_limit_ms": round(limit_ms, 2),
+        "arithmetic_limit_percent": round(100 * limit_ms / row["median_ms"], 1),
+    }
+
+
+def show(row: Row) -> None:
+    limit = row.get("arithmetic_limit_percent")
+    tail = "" if limit is None else f"; {limit:.0f} % of the limit of all products"
+    name = f"{row['task']}, {row['threads']} threads, {row['who']}"
+    print(f"{name:60} {row['median_ms']:9.2f} ms, p95 {row['p95_ms']:9.2f} ms{tail}")
+
+
+def bake_record(
+    threads: list[int], runs: int, gflops: dict[str, float], *, quick: bool = False
+) -> dict[str, Any]:
+    """All rows, the quality and the ratios of the aims, each the worst over `threads`.
+
+    ratio_vs_pytorch: float32 at 33^3 against PyTorch in chunks, its faster way.
+    """
+    contest = Contest()
+    rows: list[Row] = []
+    for count in threads:
+        torch.set_num_threads(count)
+        for size in (SIZE,) if quick else (17, SIZE, 65):
+            rows += bake_rows(contest, size, count, runs)
+        rows += photo_rows(contest, count, runs, 65_536 if quick else 524_288)
+    for row in rows:
+        row |= limits_of(contest, row, gflops[str(row["threads"])])
+        show(row)
+    task = f"bake {SIZE}^3"
+    return {
+        "ratio_vs_pytorch": _worst(rows, task, "ours float32", CHUNKS),
+        "ratio_vs_pytorch_whole": _worst(rows, task, "ours float32", WHOLE),
+        "int8_ratio_vs_float32": _worst(rows, task, "ours int8", "ours float32"),
+        "photo_ratio": _worst(rows, "12 MP", "ours float32", "pytorch eager"),
+        **contest.quality(),
+        "multiply_adds_per_colour": contest.macs,
+        "torch": torch.__version__,
+        "rows": rows,
+    }

@@ -10,6 +10,7 @@ no mix.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,10 +39,12 @@ class Case(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """`run` renders once; where it cannot time itself from outside it returns milliseconds."""
+    """`run` renders once; where it cannot be timed from outside it returns milliseconds. `kept` is
+    what must live as long."""
 
     version: str
     run: Callable[[], float | None]
+    kept: object = None
 
 
 def photo_like(kind: str, height: int, width: int) -> np.ndarray:
@@ -147,17 +150,29 @@ def _write_cube(path: Path, lut: np.ndarray) -> None:
     path.write_text(f"LUT_3D_SIZE {lut.shape[0]}\n{rows}\n")
 
 
+def _ffmpeg_program() -> str:
+    """The system's, else the one that the wheel imageio-ffmpeg holds."""
+    found = shutil.which("ffmpeg")
+    if found is None:
+        import imageio_ffmpeg
+
+        found = imageio_ffmpeg.get_ffmpeg_exe()
+    return found
+
+
 def ffmpeg(case: Case) -> Peer:
     """FFmpeg's lut3d filter: tetrahedral; rgb24, gbrp16, gbrpf32 (planar)."""
+    program = _ffmpeg_program()
     formats = {"8": "rgb24", "16": "gbrp16le", "float": "gbrpf32le"}
-    folder = Path(tempfile.mkdtemp(prefix="vera-ffmpeg-"))
+    kept = tempfile.TemporaryDirectory(prefix="vera-ffmpeg-")  # until this process ends
+    folder = Path(kept.name)
     image = photo_like(case.kind, case.height, case.width)
     if case.kind != "8":
         image = image[..., [1, 2, 0]].transpose(2, 0, 1)
     np.ascontiguousarray(image).tofile(folder / "photo.raw")
     _write_cube(folder / "look.cube", a_look(case.lut_size))
     frames = 6
-    command = ["ffmpeg", "-v", "error", "-filter_threads", str(case.threads), "-f", "rawvideo"]
+    command = [program, "-v", "error", "-filter_threads", str(case.threads), "-f", "rawvideo"]
     command += ["-pix_fmt", formats[case.kind], "-s", f"{case.width}x{case.height}"]
     command += ["-i", str(folder / "photo.raw"), "-f", "null", "-vf"]
     look = f"lut3d=file={folder / 'look.cube'}:interp=tetrahedral"
@@ -171,8 +186,8 @@ def ffmpeg(case: Case) -> Peer:
         # More frames less few: start, reading and parsing fall out.
         return (seconds(1 + frames) - seconds(1)) / frames * 1e3
 
-    version = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True)
-    return Peer(version.stdout.split()[2], run)
+    version = subprocess.run([program, "-version"], capture_output=True, text=True, check=True)
+    return Peer(version.stdout.split()[2], run, kept)
 
 
 PEERS = {

@@ -1,32 +1,32 @@
-"""Speed of the render kernel beside other people's, in one run: `make bench-kernels`.
+"""Speed of the kernels beside other people's, in one run: `make bench-kernels`.
 
-Each row is one picture size, format, LUT size, number of threads and peer. Runs alternate, ours and
-the peer's, so that both meet the same state of the machine. Ours includes curves and the mix; the
-peers apply the bare LUT. Writes JSON with the machine, the limits and the rows.
+A row is one picture size, format, LUT size, number of threads and peer. Runs alternate, ours and
+the peer's, so that both meet the same state of the machine. Ours includes curves, mix and rounding;
+the peers apply the bare LUT. Rows with a peer named "ours, ..." hold our own times against each
+other. Writes JSON: the machine, the rows with the limits of memory and arithmetic, the bake (see
+bake.py) and the aims.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import platform
-import shutil
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from bake import bake_record
+from kernel_aims import table, verdicts
 from kernel_peers import Case, a_look, photo_like
+from timing import Times, alternate, copy_ms, machine
 
 from vera_mobile import native
+
+Row = dict[str, Any]
 
 STRENGTH = 0.8
 CURVE_SIZE = 256
@@ -38,6 +38,7 @@ PEERS = {  # which peer can do which kind of samples, and the layout that it is 
     "ffmpeg": {"8": "interleaved", "16": "planar", "float": "planar"},
     "grid_sample": {"float": "interleaved"},
 }
+KINDS = ("8", "16", "float")
 SIMD_PACKAGE = "pillow-simd==12.1.1.post0"
 # Additions and multiplications of a pixel: curves 3 x 4, weights 4 and differences 6, four nodes
 # of three channels 21, mix 3 x 3, scale and round 3 x 2.
@@ -46,27 +47,6 @@ OPERATIONS_PER_PIXEL = 12 + 10 + 21 + 9 + 6
 
 class PeerFailed(Exception):
     """The peer is missing or gave no time; the row says why."""
-
-
-@dataclass(frozen=True)
-class Times:
-    """Milliseconds of n runs."""
-
-    median_ms: float
-    p95_ms: float
-    n: int
-
-    @classmethod
-    def of(cls, runs_ms: list[float]) -> Times:
-        ordered = sorted(runs_ms)
-        p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
-        return cls(round(statistics.median(ordered), 3), round(p95, 3), len(ordered))
-
-
-def timed_ms(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return (time.perf_counter() - start) * 1e3
 
 
 class PeerProcess:
@@ -106,8 +86,6 @@ class PeerProcess:
 
 def python_of(peer: str, folder: Path) -> str:
     """The interpreter that has the peer; pillow-simd replaces Pillow, so it has its own."""
-    if peer == "ffmpeg" and shutil.which("ffmpeg") is None:
-        raise PeerFailed("ffmpeg is not installed")
     if peer != "pillow-simd":
         return sys.executable
     home = folder / "pillow-simd"
@@ -150,80 +128,87 @@ def our_render(case: Case, layout: str) -> Callable[[], None]:
     return run
 
 
-def copy_ms(case: Case, runs: int) -> float:
-    """Median of copying the picture by as many threads: no render can be faster."""
-    source = photo_like(case.kind, case.height, case.width).reshape(-1)
-    target = np.zeros_like(source)
-    parts = [
-        (np.array_split(target, case.threads)[i], np.array_split(source, case.threads)[i])
-        for i in range(case.threads)
-    ]
-    with ThreadPoolExecutor(case.threads) as pool:
-
-        def work() -> None:
-            list(pool.map(lambda part: np.copyto(*part), parts))
-
-        return Times.of([timed_ms(work) for _ in range(runs + 1)][1:]).median_ms
-
-
-def peak_gflops(threads: int) -> float:
-    """Float additions and multiplications a second of a large matrix product."""
-    import torch
-
-    torch.set_num_threads(threads)
-    a = torch.rand(1024, 1024)
-    best = min(timed_ms(lambda: a @ a) for _ in range(10))
-    return 2 * 1024**3 / best / 1e6
+def runs_of(peer: str, megapixels: int, runs: int) -> int:
+    """Fewer runs of what takes long; each of FFmpeg's is the mean of six frames anyway."""
+    return max(2, runs // (3 if megapixels > 12 or peer in ("ffmpeg", "grid_sample") else 1))
 
 
 def measure(case: Case, peer: str, python: str, runs: int) -> tuple[Times, Times, str]:
-    """Ours, the peer's and its version; runs alternate after one of each that does not count."""
-    ours = our_render(case, PEERS[peer][case.kind])
+    """Ours, the peer's and its version."""
     process = PeerProcess(peer, python, case)
-    mine, theirs = [], []
-    for _ in range(runs + 1):
-        mine.append(timed_ms(ours))
-        theirs.append(process.run_ms())
-    process.close()
-    return Times.of(mine[1:]), Times.of(theirs[1:]), process.version
+    ours = our_render(case, PEERS[peer][case.kind])
+    try:
+        times = alternate({"ours": ours, "peer": process.run_ms}, runs)
+    finally:
+        process.close()
+    return times["ours"], times["peer"], process.version
 
 
-def cases(arguments: argparse.Namespace) -> Iterator[tuple[int, Case]]:
-    for megapixels in arguments.megapixels:
-        for kind in ("8", "16", "float"):
-            for lut_size in (33, 65):
-                for threads in arguments.threads:
-                    yield megapixels, Case(kind, *SIZES[megapixels], lut_size, threads)
-
-
-def row_of(megapixels: int, case: Case, peer: str, arguments: argparse.Namespace) -> dict:
-    """One row; without a peer's time it has `missing` with the reason instead of numbers."""
-    layout = PEERS[peer][case.kind]
-    row: dict = {
-        "case": f"{megapixels}mp-{case.kind}-{layout}-{case.lut_size}-{case.threads}t-{peer}",
+def named(megapixels: int, case: Case, layout: str, peer: str) -> Row:
+    """The part of a row that says what was measured."""
+    slug = peer.replace(", ", "-").replace(" ", "-")
+    return {
+        "case": f"{megapixels}mp-{case.kind}-{layout}-{case.lut_size}-{case.threads}t-{slug}",
         "format": f"{case.kind} {layout}",
         "megapixels": megapixels,
         "lut_size": case.lut_size,
         "threads": case.threads,
         "peer": peer,
     }
-    try:
-        python = python_of(peer, arguments.out.parent)
-        ours, theirs, version = measure(case, peer, python, arguments.runs)
-    except PeerFailed as error:
-        return row | {"missing": str(error)}
-    return row | {
+
+
+def compared(ours: Times, theirs: Times) -> Row:
+    return {
         "ours_ms": ours.median_ms,
         "ours_p95_ms": ours.p95_ms,
         "peer_ms": theirs.median_ms,
         "peer_p95_ms": theirs.p95_ms,
         "ratio": round(theirs.median_ms / ours.median_ms, 3),
         "n": ours.n,
-        "peer_version": version,
     }
 
 
-def limits_of(row: dict, memory_ms: float, gflops: float) -> dict:
+def peer_row(megapixels: int, case: Case, peer: str, arguments: argparse.Namespace) -> Row:
+    """One row; without a peer's time it has `missing` with the reason instead of numbers."""
+    row = named(megapixels, case, PEERS[peer][case.kind], peer)
+    runs = runs_of(peer, megapixels, arguments.runs)
+    try:
+        python = python_of(peer, arguments.out.parent)
+        ours, theirs, version = measure(case, peer, python, runs)
+    except PeerFailed as error:
+        return row | {"missing": str(error)}
+    return row | compared(ours, theirs) | {"peer_version": version}
+
+
+def own_rows(megapixels: int, kind: str, arguments: argparse.Namespace) -> Iterator[Row]:
+    """Two threads against one, and 65^3 against 33^3, all in one round of runs."""
+    cases = {
+        (size, threads): Case(kind, *SIZES[megapixels], size, threads)
+        for size in (33, 65)
+        for threads in arguments.threads
+    }
+    renders = {str(key): our_render(case, "interleaved") for key, case in cases.items()}
+    times = alternate(dict(renders), arguments.runs)
+    for (size, threads), case in cases.items():
+        mine = times[str((size, threads))]
+        if threads > 1 and 1 in arguments.threads:
+            row = named(megapixels, case, "interleaved", "ours, 1 thread")
+            yield row | compared(mine, times[str((size, 1))])
+        if size > 33:
+            row = named(megapixels, case, "interleaved", "ours, 33^3")
+            yield row | compared(mine, times[str((33, threads))])
+
+
+def cases(arguments: argparse.Namespace) -> Iterator[tuple[int, Case]]:
+    """12 MP with both LUT sizes, larger photos with 33^3."""
+    for megapixels in arguments.megapixels:
+        for kind in KINDS:
+            for lut_size in (33,) if megapixels > 12 else (33, 65):
+                for threads in arguments.threads:
+                    yield megapixels, Case(kind, *SIZES[megapixels], lut_size, threads)
+
+
+def limits_of(row: Row, memory_ms: float, gflops: float) -> Row:
     """What memory and arithmetic allow, and the part of each limit that ours reaches."""
     if "ours_ms" not in row:
         return {}
@@ -236,32 +221,39 @@ def limits_of(row: dict, memory_ms: float, gflops: float) -> dict:
     }
 
 
-def machine(threads: list[int]) -> dict:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "load_1min": round(os.getloadavg()[0], 2),
-        "library": native.version(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "gflops": {str(count): round(peak_gflops(count), 1) for count in threads},
-        "operations_per_pixel": OPERATIONS_PER_PIXEL,
-        "strength": STRENGTH,
-    }
-
-
-def show(row: dict) -> None:
+def show(row: Row) -> None:
     if "missing" in row:
-        print(f"{row['case']:44} {row['missing']}", file=sys.stderr)
+        print(f"{row['case']:46} {row['missing']}", file=sys.stderr)
         return
     print(
-        f"{row['case']:44} {row['ours_ms']:9.2f} ms, peer {row['peer_ms']:9.2f} ms, "
+        f"{row['case']:46} {row['ours_ms']:9.2f} ms, peer {row['peer_ms']:9.2f} ms, "
         f"{row['ratio']:6.2f}x; {row['memory_limit_percent']:.0f} % of memory, "
         f"{row['arithmetic_limit_percent']:.0f} % of arithmetic limit",
         file=sys.stderr,
     )
+
+
+def render_rows(arguments: argparse.Namespace, gflops: dict[str, float]) -> list[Row]:
+    """Every case against every peer that can do it, then ours against ours."""
+    rows: list[Row] = []
+    memory_ms: dict[tuple[int, str, int], float] = {}
+
+    def add(row: Row, kind: str) -> None:
+        key = (row["megapixels"], kind, row["threads"])
+        if key not in memory_ms:
+            picture = photo_like(kind, *SIZES[row["megapixels"]])
+            memory_ms[key] = copy_ms(picture, row["threads"], arguments.runs)
+        row |= limits_of(row, memory_ms[key], gflops[str(row["threads"])])
+        rows.append(row)
+        show(row)
+
+    for megapixels, case in cases(arguments):
+        for peer in (name for name in arguments.peers if case.kind in PEERS[name]):
+            add(peer_row(megapixels, case, peer, arguments), case.kind)
+    for kind in KINDS:
+        for row in own_rows(arguments.megapixels[0], kind, arguments):
+            add(row, kind)
+    return rows
 
 
 def parse() -> argparse.Namespace:
@@ -270,7 +262,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=15, help="timed runs of a row (default 15)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--megapixels", type=int, nargs="+", default=[12, 48], choices=SIZES)
-    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--only", choices=["render", "bake"], help="one half of the benchmark")
     parser.add_argument("--quick", action="store_true", help="1 MP, 2 runs: does it all work?")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -281,19 +274,22 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measures every case against every peer that can do it."""
+    """Measures all, writes the record and prints the aims."""
     arguments = parse()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     about = machine(arguments.threads)
-    rows = []
-    for megapixels, case in cases(arguments):
-        memory_ms = copy_ms(case, arguments.runs)
-        for peer in (name for name in arguments.peers if case.kind in PEERS[name]):
-            row = row_of(megapixels, case, peer, arguments)
-            row |= limits_of(row, memory_ms, about["gflops"][str(case.threads)])
-            rows.append(row)
-            show(row)
-    arguments.out.write_text(json.dumps({"machine": about, "rows": rows}, indent=1) + "\n")
+    about |= {"operations_per_pixel": OPERATIONS_PER_PIXEL, "strength": STRENGTH}
+    record: dict[str, Any] = {"machine": about, "rows": []}
+    if arguments.only != "bake":
+        record["rows"] = render_rows(arguments, about["gflops"])
+    if arguments.only != "render":
+        gflops = about["gflops"]
+        record["bake"] = bake_record(
+            arguments.threads, arguments.runs, gflops, quick=arguments.quick
+        )
+    record["aims"] = verdicts(record)
+    arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+    print(table(record["aims"]))
     print(arguments.out)
 
 

@@ -36,7 +36,8 @@ add_library(vera_torch OBJECT
 target_include_directories(vera_torch SYSTEM PRIVATE
   ${VERA_TORCH}/include ${VERA_TORCH}/include/torch/csrc/api/include)
 add_library(vera_executorch OBJECT
-  executorch/bake_executorch.cc executorch/decoder_executorch.cc executorch/render_executorch.cc)
+  executorch/bake_executorch.cc executorch/decoder_executorch.cc executorch/render_executorch.cc
+  executorch/vision_executorch.cc)
 target_include_directories(vera_executorch SYSTEM PRIVATE
   ${VERA_EXECUTORCH}/include
   ${VERA_EXECUTORCH}/include/executorch/runtime/core/portable_type/c10)

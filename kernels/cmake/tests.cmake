@@ -15,11 +15,15 @@ function(vera_add_test name)
 endfunction()
 
 set(VERA_RENDER_TEST
-    ops/render/render_test.cc ops/render/frames_test.cc ops/render/render_ref.cc)
+    ops/render/render_test.cc ops/render/banding_test.cc ops/render/frames_test.cc
+    ops/render/render_ref.cc)
 set(VERA_BAKE_TEST ops/bake/bake_test.cc ops/bake/bake_ref.cc)
 vera_add_test(render_test ${VERA_RENDER_TEST} $<TARGET_OBJECTS:vera_objects>)
 vera_add_test(bake_test ${VERA_BAKE_TEST} $<TARGET_OBJECTS:vera_objects>)
+vera_add_test(threads_test cpu/threads_test.cc $<TARGET_OBJECTS:vera_objects>)
 vera_add_test(decoder_test ops/decoder/decoder_test.cc ${VERA_DECODER_OBJECTS})
+vera_add_test(vision_test ops/vision/vision_test.cc ops/vision/vision_ref.cc ${VERA_VISION_OBJECTS}
+              ${VERA_DECODER_OBJECTS})
 # The machine without SIMD, which the first programs do not hold.
 vera_add_test(render_test_scalar ${VERA_RENDER_TEST} ${VERA_SOURCES})
 vera_add_test(bake_test_scalar ${VERA_BAKE_TEST} ${VERA_SOURCES})

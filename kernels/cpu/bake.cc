@@ -1,5 +1,6 @@
 // The C ABI of the bake: checks every argument, then evaluates the network tile by tile.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <memory>
@@ -78,6 +79,10 @@ bool PointersAligned(std::initializer_list<const float*> pointers) {
   });
 }
 
+// Nodes are visited in columns of 4 x 3 (green, blue) along red, so that those of a tile lie close
+// together: many features are then 0 in all of them.
+constexpr int64_t kColumnGreen = 4, kColumnBlue = 3;
+
 // Where colours come from: given ones, or the nodes of a lattice.
 struct Points {
   const float* rgb;
@@ -85,17 +90,42 @@ struct Points {
   int64_t size;
   int64_t count;
 
+  // Red, green and blue index of the node that is visited as number `at`.
+  std::array<int64_t, 3> Node(int64_t at) const {
+    const int64_t slab = at / (kColumnBlue * size * size);
+    const int64_t depth = std::min(kColumnBlue, size - slab * kColumnBlue);
+    const int64_t in_slab = at - slab * kColumnBlue * size * size;
+    const int64_t column = in_slab / (kColumnGreen * depth * size);
+    const int64_t width = std::min(kColumnGreen, size - column * kColumnGreen);
+    const int64_t in_column = in_slab - column * kColumnGreen * depth * size;
+    const int64_t in_slice = in_column % (width * depth);
+    return {in_column / (width * depth), column * kColumnGreen + in_slice % width,
+            slab * kColumnBlue + in_slice / width};
+  }
+
   // Colours [begin, begin + points) as channels; the rest of the tile repeats the last one.
   void Load(int64_t begin, int64_t points, Tile* tile) const {
-    for (size_t i = 0; i < kTilePoints; ++i) {
-      const int64_t at = begin + std::min(static_cast<int64_t>(i), points - 1);
-      const int64_t node[3] = {at % std::max<int64_t>(size, 1),
-                               at / std::max<int64_t>(size, 1) % std::max<int64_t>(size, 1),
-                               at / std::max<int64_t>(size * size, 1)};
-      for (int c = 0; c < 3; ++c) {
-        tile->rgb[c][i] = rgb != nullptr ? rgb[3 * at + c]
-                                         : axes[static_cast<size_t>(c * size + node[c])];
+    for (int64_t i = 0; i < static_cast<int64_t>(kTilePoints); ++i) {
+      const int64_t at = begin + std::min(i, points - 1);
+      const std::array<int64_t, 3> node = rgb == nullptr ? Node(at) : std::array<int64_t, 3>{};
+      for (size_t c = 0; c < 3; ++c) {
+        tile->rgb[c][i] = rgb != nullptr ? rgb[3 * at + static_cast<int64_t>(c)]
+                                         : axes[c * static_cast<size_t>(size) +
+                                                static_cast<size_t>(node[c])];
       }
+    }
+  }
+
+  // Writes the first `points` results of a tile to where they belong.
+  void Store(const Tile& tile, int64_t begin, int64_t points, float* out) const {
+    if (rgb != nullptr) {
+      std::copy(tile.out, tile.out + 3 * points, out + 3 * begin);
+      return;
+    }
+    for (int64_t i = 0; i < points; ++i) {
+      const std::array<int64_t, 3> node = Node(begin + i);
+      const int64_t at = node[0] + size * (node[1] + size * node[2]);
+      std::copy(tile.out + 3 * i, tile.out + 3 * i + 3, out + 3 * at);
     }
   }
 };
@@ -139,12 +169,12 @@ vera_status Evaluate(const PackedRenderer& renderer, const float* latents, const
       const int64_t count = std::min(end - begin, static_cast<int64_t>(kTilePoints));
       points.Load(begin, count, &tile);
       EvaluateTile(renderer, biases, *memory, tile);
-      std::copy(tile.out, tile.out + 3 * count, out + 3 * begin);
+      points.Store(tile, begin, count, out);
     }
     pool.Return(std::move(memory));
   };
   const bool complete = RunTiles(
-      works, threads, [&] { return options.cancel != nullptr && *options.cancel != 0; }, work,
+      works, threads, [&] { return IsCancelled(options.cancel); }, work,
       [&](int64_t done) {
         if (options.progress == nullptr) return;
         options.progress(options.user, std::min(points.count, done * kWorkPoints), points.count);

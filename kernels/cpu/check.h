@@ -3,6 +3,7 @@
 #define VERA_CPU_CHECK_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "ops/render/formats.h"
 #include "vera/vera.h"
@@ -11,6 +12,11 @@ namespace vera {
 
 // Copies a caller's struct of another age: what it lacks becomes 0, what only it has must be 0.
 bool CopyStruct(const void* from, size_t min_size, size_t size, void* to);
+
+// Whether the caller wants the work to stop. Another thread may write it at any time.
+inline bool IsCancelled(const volatile int32_t* cancel) {
+  return cancel != nullptr && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
+}
 
 bool ReadOptions(const vera_render_options* from, vera_render_options* to);
 bool ReadLook(const vera_look* from, vera_look* to);

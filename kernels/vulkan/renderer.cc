@@ -173,7 +173,7 @@ vera_status Renderer::Render(const vera_look* given_look, const vera_frame* give
   if (status == VERA_STATUS_OK) status = pipelines_->Bind(kernel, bindings);
   const int64_t total = src.width * src.height;
   for (int64_t tile = 0; tile < job.tiles && status == VERA_STATUS_OK; ++tile) {
-    if (options.cancel != nullptr && *options.cancel != 0) return VERA_STATUS_CANCELLED;
+    if (IsCancelled(options.cancel)) return VERA_STATUS_CANCELLED;
     status = RenderTile(job, tile);
     if (status != VERA_STATUS_OK || options.progress == nullptr) continue;
     const int64_t done = (tile + 1) * job.tile_width * job.tile_height;

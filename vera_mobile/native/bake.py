@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ GROUPS = 3  # lighting, global colour, specific colour
 MAX_STRENGTH = 1.5
 MAX_VALUE = 65504.0
 FULL_STRENGTHS = (1.0, 1.0, 1.0)
-_PRECISIONS = ("float32", "int8")  # vera_precision of vera.h
+PRECISIONS = ("float32", "int8")  # vera_precision of vera.h
 _LAYER_ARRAYS = (
     "weight",
     "bias",
@@ -124,6 +125,12 @@ class LayerWeights:
     latent_bias: np.ndarray
 
 
+def _names_of_layer(i: int) -> tuple[str, ...]:
+    """Names in a state dict, in the order of _LAYER_ARRAYS."""
+    parts = ("layers", "norms", "latent_projections")
+    return tuple(f"{part}.{i}.{kind}" for part in parts for kind in ("weight", "bias"))
+
+
 @dataclass(frozen=True, eq=False)
 class RendererWeights:
     """The whole network, from RGB to RGB.
@@ -139,7 +146,9 @@ class RendererWeights:
     norm_epsilon: float = 1e-5
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], *, residual: bool) -> RendererWeights:
+    def from_state(
+        cls, state: Mapping[str, Any], *, residual: bool, norm_epsilon: float = 1e-5
+    ) -> RendererWeights:
         """The weights in the state dict of `vera_mobile.model.renderer.Renderer`.
 
         state: arrays or CPU tensors by name. Raises InvalidArgument for a missing name.
@@ -153,14 +162,18 @@ class RendererWeights:
             return np.asarray(state[name], np.float32)
 
         count = sum(1 for name in state if name.startswith("layers.") and name.endswith(".weight"))
-        parts = ("layers", "norms", "latent_projections")
         layers = tuple(
-            LayerWeights(
-                *(array(f"{part}.{i}.{kind}") for part in parts for kind in ("weight", "bias"))
-            )
-            for i in range(count)
+            LayerWeights(*(array(name) for name in _names_of_layer(i))) for i in range(count)
         )
-        return cls(layers, array("out.weight"), array("out.bias"), residual)
+        return cls(layers, array("out.weight"), array("out.bias"), residual, norm_epsilon)
+
+    def to_state(self) -> dict[str, np.ndarray]:
+        """The arrays by the names that `from_state` reads."""
+        state = {"out.weight": self.out_weight, "out.bias": self.out_bias}
+        for i, layer in enumerate(self.layers):
+            values = (getattr(layer, name) for name in _LAYER_ARRAYS)
+            state.update(zip(_names_of_layer(i), values, strict=True))
+        return state
 
 
 class NativeRenderer:
@@ -174,9 +187,9 @@ class NativeRenderer:
     """
 
     def __init__(self, weights: RendererWeights, *, precision: Precision = "float32") -> None:
-        if precision not in _PRECISIONS:
+        if precision not in PRECISIONS:
             raise errors.InvalidArgument(
-                f"Precision {precision!r} not known: use {' or '.join(_PRECISIONS)}."
+                f"Precision {precision!r} not known: use {' or '.join(PRECISIONS)}."
             )
         if not weights.layers:
             raise errors.InvalidArgument("Renderer without layers not allowed: use 1..8 layers.")
@@ -194,7 +207,7 @@ class NativeRenderer:
             len(weights.layers),
             self.latent_size,
             int(weights.residual),
-            _PRECISIONS.index(precision),
+            PRECISIONS.index(precision),
             weights.norm_epsilon,
         )
         handle = ctypes.c_void_p()
@@ -205,6 +218,13 @@ class NativeRenderer:
         )
         self._handle = handle
         self._finalizer = weakref.finalize(self, library.vera_renderer_destroy, handle)
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, precision: Precision | None = None) -> NativeRenderer:
+        """The network of a `bake.safetensors`; see `vera_mobile.native.renderer_file`."""
+        from vera_mobile.native.renderer_file import load_renderer
+
+        return load_renderer(path, precision=precision)
 
     def bake(
         self,

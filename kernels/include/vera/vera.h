@@ -193,7 +193,7 @@ typedef struct vera_render_options {
  * VERA_STATUS_INVALID_ARGUMENT for NULL pointers, values outside the ranges above, NaN or infinity
  *   in strength, curves or lut, unequal sizes, partial overlap; dst is untouched.
  * VERA_STATUS_OUT_OF_MEMORY if the copy of the look cannot be allocated; dst is untouched.
- * VERA_STATUS_CANCELLED if stopped by cancel; some pixels of dst may be written.
+ * VERA_STATUS_CANCELLED if stopped by cancel, within 20 ms; some pixels of dst may be written.
  * VERA_STATUS_INTERNAL_ERROR for a bug of the library.
  *
  * Source of the interpolation: Kasson, Nin, Plouffe, Hafner, "Performing color space conversions
@@ -281,7 +281,7 @@ typedef struct vera_bake_options {
  * The bytes do not depend on the number of threads or on tiling, and are those of
  * vera_bake_points for the same colour. INT8: the same bytes on every instruction set. FLOAT32: the
  * same bytes wherever there is a fused multiply-add (AVX2, AVX-512, 64-bit ARM); other machines
- * differ by under 1e-5. Extra memory: 2 x 192 bytes x the largest width a thread.
+ * differ by under 1e-5. Extra memory: 3 x 192 bytes x the largest width a thread.
  *
  * VERA_STATUS_INVALID_ARGUMENT for NULL pointers and values outside the ranges above,
  * VERA_STATUS_OUT_OF_MEMORY; lut is then untouched. VERA_STATUS_CANCELLED if stopped by cancel;

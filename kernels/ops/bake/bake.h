@@ -35,7 +35,8 @@ extern template Aligned<uint32_t> MakeAligned(size_t);
 extern template Aligned<int32_t> MakeAligned(size_t);
 
 // What is between two layers: h = relu(W x + c), where x = (g - mean(g)) / deviation(g) of the
-// layer before. Its LayerNorm weight is a factor of the columns of W; its LayerNorm bias and its
+// layer before. In float32 W meets g itself, W x = (W g - mean(g) sum(W)) / deviation(g): features
+// that are 0 in a whole panel are left out, almost half of them where colours lie close together. Its LayerNorm weight is a factor of the columns of W; its LayerNorm bias and its
 // latents are part of c, which a look fixes (MakeBiases). The first layer has x = 2 rgb - 1.
 //
 // All arrays are padded with zeros to padded_width features.
@@ -44,6 +45,7 @@ struct PackedLayer {
   size_t width = 0;
   size_t padded_width = 0;
   Aligned<float> weights;    // first layer: 3 x padded_width; else [feature / 8][input][8]
+  Aligned<float> weight_sums;  // float: of a feature, over its inputs
   Aligned<uint32_t> codes;   // int8: [feature / 8][input / 4][8] of 4 inputs, the first lowest
   Aligned<int32_t> code_sums;  // int8: sum of codes of a feature
   Aligned<float> scales;       // int8: weight of a code
@@ -77,6 +79,7 @@ struct Biases {
 struct TileMemory {
   explicit TileMemory(const PackedRenderer& renderer);
   Aligned<float> features[2];
+  std::vector<uint32_t> live;  // [panel][place]: features that are not 0 in all of a panel
 };
 
 struct Tile {

@@ -177,9 +177,48 @@ void Quantize(const PackedLayer& layer, float epsilon, const Statistics& statist
   }
 }
 
+// What LayerNorm needs of one panel of the features before, and which of them are not all 0.
+struct Normal {
+  alignas(64) float mean[kPanel];
+  alignas(64) float inverse[kPanel];
+  const uint32_t* live;
+  size_t count;
+};
+
+void Measure(const PackedLayer& layer, float epsilon, const Statistics& statistics, size_t panel,
+             const float* features, uint32_t* live, Normal& normal) {
+  const D d;
+  V mean[kVectors], squares[kVectors];
+  for (size_t v = 0; v < kVectors; ++v) {
+    mean[v] = Mean(layer, statistics, panel * kPanel + v * kLanes);
+    squares[v] = hn::Zero(d);
+  }
+  size_t count = 0;
+  for (size_t i = 0; i < layer.width; ++i, features += kPanel) {
+    V largest = hn::Zero(d);
+    VERA_UNROLL
+    for (size_t v = 0; v < kVectors; ++v) {
+      const V value = hn::Load(d, features + v * kLanes);
+      const V delta = hn::Sub(value, mean[v]);
+      squares[v] = hn::Add(squares[v], hn::Mul(delta, delta));
+      largest = hn::Max(largest, value);
+    }
+    live[count] = static_cast<uint32_t>(i);
+    count += hn::AllFalse(d, hn::Gt(largest, hn::Zero(d))) ? 0 : 1;
+  }
+  for (size_t v = 0; v < kVectors; ++v) {
+    const V inverse = InverseDeviation(squares[v], layer.width, epsilon);
+    hn::Store(mean[v], d, normal.mean + v * kLanes);
+    hn::Store(inverse, d, normal.inverse + v * kLanes);
+  }
+  normal.live = live;
+  normal.count = count;
+}
+
 // kFloatRows features, beginning at `feature`, of a panel.
 HWY_INLINE void MultiplyFloat(const PackedLayer& layer, const float* bias, const float* in,
-                              size_t feature, float* out, size_t first, Statistics& statistics) {
+                              const Normal& normal, size_t feature, float* out, size_t first,
+                              Statistics& statistics) {
   const D d;
   const float* weights =
       &layer.weights[feature / kRowBlock * layer.inputs * kRowBlock + feature % kRowBlock];
@@ -187,21 +226,31 @@ HWY_INLINE void MultiplyFloat(const PackedLayer& layer, const float* bias, const
   VERA_UNROLL
   for (size_t r = 0; r < kFloatRows; ++r) {
     VERA_UNROLL
-    for (size_t v = 0; v < kVectors; ++v) sums[r][v] = hn::Set(d, bias[feature + r]);
+    for (size_t v = 0; v < kVectors; ++v) sums[r][v] = hn::Zero(d);
   }
-  for (size_t k = 0; k < layer.inputs; ++k, in += kPanel, weights += kRowBlock) {
+  for (size_t i = 0; i < normal.count; ++i) {
+    const size_t k = normal.live[i];
     V x[kVectors];
     VERA_UNROLL
-    for (size_t v = 0; v < kVectors; ++v) x[v] = hn::Load(d, in + v * kLanes);
+    for (size_t v = 0; v < kVectors; ++v) x[v] = hn::Load(d, in + k * kPanel + v * kLanes);
     VERA_UNROLL
     for (size_t r = 0; r < kFloatRows; ++r) {
-      const V weight = hn::Set(d, weights[r]);
+      const V weight = hn::Set(d, weights[k * kRowBlock + r]);
       VERA_UNROLL
       for (size_t v = 0; v < kVectors; ++v) sums[r][v] = hn::MulAdd(weight, x[v], sums[r][v]);
     }
   }
   VERA_UNROLL
   for (size_t r = 0; r < kFloatRows; ++r) {
+    const V all = hn::Set(d, layer.weight_sums[feature + r]);
+    const V offset = hn::Set(d, bias[feature + r]);
+    VERA_UNROLL
+    for (size_t v = 0; v < kVectors; ++v) {
+      const V mean = hn::Load(d, normal.mean + v * kLanes);
+      const V inverse = hn::Load(d, normal.inverse + v * kLanes);
+      const V centred = hn::Sub(sums[r][v], hn::Mul(mean, all));
+      sums[r][v] = hn::Add(hn::Mul(centred, inverse), offset);
+    }
     StoreFeature<false>(sums[r], out + (feature + r) * kPanel, first, statistics);
   }
 }
@@ -253,24 +302,35 @@ HWY_INLINE void MultiplyInt8(const PackedLayer& layer, const float* bias, const 
   const D d;
   alignas(64) float totals[Dot::kRows * kPanel];
   MultiplyCodes(layer, words, feature, totals);
-  for (size_t r = 0; r < Dot::kRows; ++r) {
-    const size_t i = feature + r;
-    const V scale = hn::Set(d, layer.scales[i]);
-    const V all = hn::Set(d, layer.scales[i] * static_cast<float>(layer.code_sums[i]));
-    V values[kVectors];
+  // One vector of colours after the other: what belongs to a colour stays in registers.
+  for (size_t v = 0; v < kVectors; ++v) {
+    const size_t at = first + v * kLanes;
+    const V step = hn::Load(d, codes.step + at), base = hn::Load(d, codes.base + at);
+    const V red = hn::Load(d, tile.rgb[0] + at), green = hn::Load(d, tile.rgb[1] + at);
+    const V blue = hn::Load(d, tile.rgb[2] + at);
+    V sum = hn::Load(d, statistics.sum + at), low = hn::Load(d, statistics.low + at);
+    V high = hn::Load(d, statistics.high + at);
     VERA_UNROLL
-    for (size_t v = 0; v < kVectors; ++v) {
-      const size_t at = first + v * kLanes;
+    for (size_t r = 0; r < Dot::kRows; ++r) {
+      const size_t i = feature + r;
+      const float* slope = slopes + i;
+      const float scale = layer.scales[i];
+      const V all = hn::Set(d, scale * static_cast<float>(layer.code_sums[i]));
       const V total = hn::Load(d, totals + r * kPanel + v * kLanes);
-      values[v] = hn::Add(hn::Mul(total, hn::Mul(hn::Load(d, codes.step + at), scale)),
-                          hn::Add(hn::Mul(hn::Load(d, codes.base + at), all), hn::Set(d, bias[i])));
-      VERA_UNROLL
-      for (size_t c = 0; c < 3; ++c) {
-        const V slope = hn::Set(d, slopes[c * layer.padded_width + i]);
-        values[v] = hn::Add(values[v], hn::Mul(slope, hn::Load(d, tile.rgb[c] + at)));
-      }
+      V value = hn::Add(hn::Mul(total, hn::Mul(step, hn::Set(d, scale))),
+                        hn::Add(hn::Mul(base, all), hn::Set(d, bias[i])));
+      value = hn::Add(value, hn::Mul(hn::Set(d, slope[0]), red));
+      value = hn::Add(value, hn::Mul(hn::Set(d, slope[layer.padded_width]), green));
+      value = hn::Add(value, hn::Mul(hn::Set(d, slope[2 * layer.padded_width]), blue));
+      value = hn::Max(value, hn::Zero(d));
+      hn::Store(value, d, out + i * kPanel + v * kLanes);
+      sum = hn::Add(sum, value);
+      low = hn::Min(low, value);
+      high = hn::Max(high, value);
     }
-    StoreFeature<true>(values, out + i * kPanel, first, statistics);
+    hn::Store(sum, d, statistics.sum + at);
+    hn::Store(low, d, statistics.low + at);
+    hn::Store(high, d, statistics.high + at);
   }
 }
 
@@ -407,12 +467,16 @@ void EvaluateLayers(const PackedRenderer& renderer, const Biases& biases, TileMe
     const float* bias = biases.layers[l].get();
     const size_t stride = kPanel * before.padded_width;
     uint32_t* words = reinterpret_cast<uint32_t*>(other);
+    Normal normals[kPanels];
     for (size_t p = 0; p < kPanels; ++p) {
-      if (kInt8) {
+      if (!kInt8) {
+        Measure(before, renderer.norm_epsilon, statistics, p, features + p * stride,
+                memory.live.data() + p * before.padded_width, normals[p]);
+      } else {
         Quantize(before, renderer.norm_epsilon, statistics, p, features + p * stride,
                  words + p * stride, codes);
       }
-      if (!kInt8 || correct != nullptr) {
+      if (correct != nullptr) {
         Normalize(before, renderer.norm_epsilon, statistics, p, features + p * stride);
       }
     }
@@ -430,7 +494,8 @@ void EvaluateLayers(const PackedRenderer& renderer, const Biases& biases, TileMe
           MultiplyInt8(*layer, bias, words + p * stride, biases.slopes[l].get(), codes, tile, i, to,
                        p * kPanel, statistics);
         } else {
-          MultiplyFloat(*layer, bias, features + p * stride, i, to, p * kPanel, statistics);
+          MultiplyFloat(*layer, bias, features + p * stride, normals[p], i, to, p * kPanel,
+                        statistics);
         }
       }
     }

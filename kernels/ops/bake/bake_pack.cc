@@ -10,6 +10,7 @@ namespace vera {
 namespace {
 
 constexpr size_t kCodesPerWord = 4;
+constexpr float kTinyWeight = 1e-30f;  // below it a scale would be no normal number
 
 size_t RoundUp(size_t value, size_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -39,13 +40,18 @@ std::vector<float> FoldedRow(const float* row, const float* norm_weight, size_t 
 
 void PackFloat(const std::vector<float>& row, size_t feature, PackedLayer* layer) {
   float* block = &layer->weights[feature / kRowBlock * layer->inputs * kRowBlock];
-  for (size_t k = 0; k < row.size(); ++k) block[k * kRowBlock + feature % kRowBlock] = row[k];
+  double sum = 0.0;
+  for (size_t k = 0; k < row.size(); ++k) {
+    block[k * kRowBlock + feature % kRowBlock] = row[k];
+    sum += static_cast<double>(row[k]);
+  }
+  layer->weight_sums[feature] = static_cast<float>(sum);
 }
 
 void PackInt8(const std::vector<float>& row, size_t feature, PackedLayer* layer) {
   float largest = 0.0f;
   for (const float weight : row) largest = std::max(largest, std::abs(weight));
-  if (largest == 0.0f) return;
+  if (largest < kTinyWeight) return;
   const float scale = largest / static_cast<float>(kCodeMax);
   const size_t words = RoundUp(layer->inputs, kCodesPerWord) / kCodesPerWord;
   uint32_t* block = &layer->codes[feature / kRowBlock * words * kRowBlock];
@@ -71,6 +77,7 @@ void PackMatrix(const vera_renderer_layer& from, const float* norm_weight, bool 
     layer->errors = MakeAligned<float>(layer->inputs * padded);
   } else {
     layer->weights = MakeAligned<float>(layer->inputs * padded);
+    layer->weight_sums = MakeAligned<float>(padded);
   }
   for (size_t i = 0; i < layer->width; ++i) {
     const std::vector<float> row =
@@ -133,6 +140,7 @@ TileMemory::TileMemory(const PackedRenderer& renderer) {
   for (Aligned<float>& part : features) {
     part = MakeAligned<float>(renderer.max_padded_width * kTilePoints);
   }
+  live.resize(renderer.max_padded_width * kTilePoints);
 }
 
 void PackRenderer(const vera_renderer_weights& weights, PackedRenderer* renderer) {

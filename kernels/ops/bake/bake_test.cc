@@ -79,7 +79,7 @@ TEST(BakeTest, Float32MatchesReference) {
     for (const bool residual : {false, true}) {
       for (const std::vector<int>& widths : kShapes) {
         const Network network(widths, 7, residual, VERA_PRECISION_FLOAT32);
-        // Measured: 3.1e-6.
+        // Measured: 2.9e-6.
         EXPECT_LE(ErrorsOf(network, kMixed, rgb).max, 1e-5)
             << "first width " << widths[0] << " residual " << residual;
       }
@@ -139,7 +139,7 @@ TEST(BakeTest, Float32GivesSameBytesWhereFused) {
   OnEveryTarget([&] {
     const Network network({35, 70, 130}, 7, false, VERA_PRECISION_FLOAT32);
     const uint64_t hash = Hash(Evaluate(network, kMixed, rgb));
-    EXPECT_EQ(HasFusedMultiplyAdd() ? 17765858251986072171ull : 1222366575924625811ull, hash);
+    EXPECT_EQ(HasFusedMultiplyAdd() ? 4927895961027340340ull : 17082749266544788952ull, hash);
   });
 }
 
@@ -148,7 +148,7 @@ TEST(BakeTest, LatticeIsThePointsInOrder) {
     const Network network({16, 16}, 5, true, precision);
     const Handle renderer(network);
     const vera_bake_options options = BakeOptions(2);
-    for (const int size : {2, 17, 33, 65}) {
+    for (const int size : {2, 3, 4, 5, 6, 7, 17, 33, 65}) {
       std::vector<float> rgb, axes(3 * static_cast<size_t>(size));
       for (size_t i = 0; i < axes.size(); ++i) {
         const float x = static_cast<float>(i % size) / static_cast<float>(size - 1);

@@ -59,11 +59,6 @@ const Table& Usable() {
   return table;
 }
 
-Pool& SharedPool() {
-  static Pool* pool = new Pool;  // never destroyed: its threads may outlive static objects
-  return *pool;
-}
-
 bool IsFinite(float x) { return std::isfinite(x); }
 
 bool MatrixIsValid(const vera_matrix& m) {
@@ -111,6 +106,11 @@ void* Buffer::Grow(size_t bytes) {
   data_ = std::aligned_alloc(64, size_);
   if (data_ == nullptr) size_ = 0;
   return data_;
+}
+
+Pool& SharedPool() {
+  static Pool* pool = new Pool;  // never destroyed: its threads may outlive static objects
+  return *pool;
 }
 
 Buffer& DecoderMemory() {

@@ -27,7 +27,10 @@ class Buffer {
   size_t size_ = 0;
 };
 
-// The memory of all decoder calls; whoever holds the pool holds it.
+// The threads of all calls of the decoder and of the vision tower.
+Pool& SharedPool();
+
+// The memory of all these calls; whoever holds the pool holds it.
 Buffer& DecoderMemory();
 
 // The arguments were checked; the pool is held by the caller. False where memory is short.

@@ -1,8 +1,6 @@
 #include "ops/render/formats.h"
 
 #include <cmath>
-#include <cstring>
-#include <limits>
 
 namespace vera {
 namespace {
@@ -84,16 +82,6 @@ int ValueBytes(vera_value_type type) {
     case VERA_VALUE_UNORM16: return 2;
     default: return 0;
   }
-}
-
-float HalfToFloat(uint16_t half) {
-  const int exponent = half >> 10 & 31;
-  const float mantissa = static_cast<float>(half & 1023);
-  const float sign = half & 0x8000 ? -1.0f : 1.0f;
-  if (exponent == 0) return sign * std::ldexp(mantissa, -24);
-  if (exponent < 31) return sign * std::ldexp(mantissa + 1024.0f, exponent - 25);
-  return mantissa == 0.0f ? sign * std::numeric_limits<float>::infinity()
-                          : std::numeric_limits<float>::quiet_NaN();
 }
 
 }  // namespace vera

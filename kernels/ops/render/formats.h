@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "vera/vera.h"
 
@@ -41,7 +42,15 @@ YuvToRgb GetYuvToRgb(vera_yuv_matrix matrix, vera_yuv_range range, int bits);
 // Bytes of one value of a curve or LUT; 0 for an unknown type.
 int ValueBytes(vera_value_type type);
 
-float HalfToFloat(uint16_t half);
+inline float HalfToFloat(uint16_t half) {
+  const uint32_t magnitude = half & 0x7FFFu;
+  uint32_t bits = (magnitude << 13) + 0x38000000u;                  // exponent from 15 to 127
+  if (magnitude >= 0x7C00u) bits = (magnitude << 13) | 0x7F800000u;  // infinity, NaN
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  if (magnitude < 0x0400u) value = static_cast<float>(magnitude) * 0x1p-24f;  // denormal
+  return half & 0x8000u ? -value : value;
+}
 
 // Value i as float; exact for float and half, UNORM16 to the nearest float.
 inline float ReadValue(const void* values, vera_value_type type, size_t i) {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "ops/render/formats.h"
@@ -69,6 +70,12 @@ inline uint32_t DitherPhase(int64_t x, int64_t y) {
 // Copies, converts and scales a look into job->look; formats and options of the job are set.
 // INVALID_ARGUMENT for a value that is not finite (or a LUT value beyond +-65504), OUT_OF_MEMORY.
 vera_status PrepareLook(const vera_look& look, RenderJob* job);
+
+// Calls work(i) for each i below count, perhaps on several threads; false if it was stopped.
+using ForEach = std::function<bool(int64_t count, const std::function<void(int64_t)>& work)>;
+
+// The same with the planes of the LUT shared out by for_each; CANCELLED if that was stopped.
+vera_status PrepareLook(const vera_look& look, const ForEach& for_each, RenderJob* job);
 
 // Renders one run of pixels. SIMD, float32.
 //

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <new>
 
@@ -10,8 +11,9 @@ namespace {
 // Keeps every sum and product of RenderSpan finite; the largest half-precision number.
 constexpr float kMaxLutMagnitude = 65504.0f;
 
-std::unique_ptr<float[]> Allocate(size_t count) {
-  return std::unique_ptr<float[]>(new (std::nothrow) float[count]);
+template <typename T>
+std::unique_ptr<T[]> Allocate(size_t count) {
+  return std::unique_ptr<T[]>(new (std::nothrow) T[count]);
 }
 
 // clamp(value) * scale for each; false if one is not finite.
@@ -38,18 +40,44 @@ void PrepareCodes8(PreparedLook* out) {
   }
 }
 
-// NaN fails the comparison too.
-bool PrepareNodes(const vera_look& look, size_t count, PreparedLook* out) {
-  float* node = out->nodes.get();
-  int bad = 0;
-  for (size_t i = 0; i < count; ++i, node += 4) {
-    for (size_t c = 0; c < 3; ++c) {
-      node[c] = ReadValue(look.lut, look.lut_type, 3 * i + c);
-      bad |= !(std::fabs(node[c]) <= kMaxLutMagnitude);
-    }
-    node[3] = 0.0f;
+template <vera_value_type kType, typename Use>
+void ForNodes(const void* lut, size_t begin, size_t end, Use use) {
+  for (size_t i = begin; i < end; ++i) {
+    use(i, ReadValue(lut, kType, 3 * i), ReadValue(lut, kType, 3 * i + 1),
+        ReadValue(lut, kType, 3 * i + 2));
   }
-  return bad == 0;
+}
+
+// Calls use(node, r, g, b) for each node of a plane of the LUT. What is done with LUT values goes
+// plane by plane, so that threads share it and cancel is seen.
+template <typename Use>
+void ForNodesOf(const vera_look& look, int64_t plane, Use use) {
+  const size_t n = static_cast<size_t>(look.lut_size);
+  const size_t begin = static_cast<size_t>(plane) * n * n, end = begin + n * n;
+  switch (look.lut_type) {
+    case VERA_VALUE_FLOAT32: return ForNodes<VERA_VALUE_FLOAT32>(look.lut, begin, end, use);
+    case VERA_VALUE_FLOAT16: return ForNodes<VERA_VALUE_FLOAT16>(look.lut, begin, end, use);
+    default: return ForNodes<VERA_VALUE_UNORM16>(look.lut, begin, end, use);
+  }
+}
+
+vera_status PrepareNodes(const vera_look& look, const ForEach& for_each, float* out) {
+  std::atomic<bool> bad{false};
+  const auto fits = [](float value) { return std::fabs(value) <= kMaxLutMagnitude; };  // no NaN
+  const bool complete = for_each(look.lut_size, [&](int64_t plane) {
+    bool all_fit = true;
+    ForNodesOf(look, plane, [&](size_t i, float r, float g, float b) {
+      all_fit = all_fit && fits(r) && fits(g) && fits(b);
+      float* node = out + 4 * i;
+      node[0] = r;
+      node[1] = g;
+      node[2] = b;
+      node[3] = 0.0f;
+    });
+    if (!all_fit) bad.store(true, std::memory_order_relaxed);
+  });
+  if (!complete) return VERA_STATUS_CANCELLED;
+  return bad.load() ? VERA_STATUS_INVALID_ARGUMENT : VERA_STATUS_OK;
 }
 
 // The integer path has neither output curves nor dither nor trilinear interpolation.
@@ -59,17 +87,31 @@ bool MayBeEightBit(const vera_look& look, const RenderJob& job) {
          look.output_curve_size == 0;
 }
 
-// Nodes in steps of 1/64 code; false if one is too large for that, or not a number.
-bool ScaleNodes(const vera_look& look, size_t count, int16_t* out) {
-  int bad = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const float value = ReadValue(look.lut, look.lut_type, i);
-    const bool fits = std::fabs(value) <= kFixedNodeMax;
-    bad |= !fits;
-    const double scaled = fits ? static_cast<double>(value) * (255 * kFixedCode) : 0.0;
-    out[i] = static_cast<int16_t>(static_cast<int32_t>(scaled + 65536.5) - 65536);
-  }
-  return bad == 0;
+// In steps of 1/64 code; |value| <= kFixedNodeMax.
+int16_t ScaledNode(float value) {
+  const double scaled = static_cast<double>(value) * (255 * kFixedCode);
+  return static_cast<int16_t>(static_cast<int32_t>(scaled + 65536.5) - 65536);
+}
+
+// *fits is false if a value is too large for that, or not a number. CANCELLED, or OK.
+vera_status ScaleNodes(const vera_look& look, const ForEach& for_each, int16_t* out, bool* fits) {
+  std::atomic<bool> bad{false};
+  const auto small = [](float value) { return std::fabs(value) <= kFixedNodeMax; };
+  const bool complete = for_each(look.lut_size, [&](int64_t plane) {
+    bool all_small = true;
+    ForNodesOf(look, plane, [&](size_t i, float r, float g, float b) {
+      if (!(small(r) && small(g) && small(b))) {
+        all_small = false;
+        return;
+      }
+      out[3 * i] = ScaledNode(r);
+      out[3 * i + 1] = ScaledNode(g);
+      out[3 * i + 2] = ScaledNode(b);
+    });
+    if (!all_small) bad.store(true, std::memory_order_relaxed);
+  });
+  *fits = !bad.load();
+  return complete ? VERA_STATUS_OK : VERA_STATUS_CANCELLED;
 }
 
 void PrepareFixedCodes(PreparedLook* out) {
@@ -89,60 +131,66 @@ void PrepareFixedCodes(PreparedLook* out) {
 }
 
 // Entry i, at n^2 + i, holds node i in its even places and the far node of its cell in the odd.
-void PrepareFixedNodes(const int16_t* scaled, PreparedLook* out) {
-  const ptrdiff_t n = out->lut_size, count = n * n * n, step = 1 + n + n * n;
-  int16_t* entries = out->fixed_nodes.get();
-  std::fill(entries, entries + 8 * (n * n + count), int16_t{0});
-  for (ptrdiff_t i = 0; i < count; ++i) {
-    int16_t* near_entry = entries + 8 * (n * n + i);
-    int16_t* far_entry = near_entry - 8 * step;
+void PrepareFixedNodes(const int16_t* scaled, int lut_size, int64_t plane, int16_t* entries) {
+  const ptrdiff_t n = lut_size, count = n * n * n, step = 1 + n + n * n;
+  int16_t* entry = entries + 8 * n * n * plane;
+  for (ptrdiff_t i = n * n * (plane - 1); i < n * n * plane; ++i, entry += 8) {
+    const int16_t* near_node = i >= 0 ? scaled + 3 * i : nullptr;
+    const int16_t* far_node = i + step >= 0 && i + step < count ? scaled + 3 * (i + step) : nullptr;
     for (ptrdiff_t c = 0; c < 3; ++c) {
-      near_entry[2 * c] = scaled[3 * i + c];
-      if (i >= 1 + n) far_entry[2 * c + 1] = scaled[3 * i + c];
+      entry[2 * c] = near_node != nullptr ? near_node[c] : int16_t{0};
+      entry[2 * c + 1] = far_node != nullptr ? far_node[c] : int16_t{0};
     }
+    entry[6] = entry[7] = 0;
   }
 }
 
 // Leaves out->fixed_nodes empty where the look does not fit into integers.
-vera_status PrepareEightBit(const vera_look& look, PreparedLook* out) {
+vera_status PrepareEightBit(const vera_look& look, const ForEach& for_each, PreparedLook* out) {
   const size_t n = static_cast<size_t>(look.lut_size), count = n * n * n;
-  const std::unique_ptr<int16_t[]> scaled(new (std::nothrow) int16_t[3 * count]);
+  const std::unique_ptr<int16_t[]> scaled = Allocate<int16_t>(3 * count);
   if (!scaled) return VERA_STATUS_OUT_OF_MEMORY;
-  if (!ScaleNodes(look, 3 * count, scaled.get())) return VERA_STATUS_OK;
+  bool fits = false;
+  const vera_status status = ScaleNodes(look, for_each, scaled.get(), &fits);
+  if (status != VERA_STATUS_OK || !fits) return status;
   const size_t curve_count = 3 * static_cast<size_t>(look.curve_size);
-  out->curves = Allocate(curve_count);
-  out->fixed_codes.reset(new (std::nothrow) int32_t[3 * 256]);
-  out->fixed_nodes.reset(new (std::nothrow) int16_t[8 * (n * n + count)]);
-  if (!out->curves || !out->fixed_codes || !out->fixed_nodes) return VERA_STATUS_OUT_OF_MEMORY;
+  out->curves = Allocate<float>(curve_count);
+  out->fixed_codes = Allocate<int32_t>(3 * 256);
+  std::unique_ptr<int16_t[]> entries = Allocate<int16_t>(8 * (n * n + count));
+  if (!out->curves || !out->fixed_codes || !entries) return VERA_STATUS_OUT_OF_MEMORY;
   if (!CopyCurves(look.curves, look.curve_type, curve_count, static_cast<float>(n - 1),
                   out->curves.get())) {
     return VERA_STATUS_INVALID_ARGUMENT;
   }
   PrepareFixedCodes(out);
-  PrepareFixedNodes(scaled.get(), out);
+  const bool complete = for_each(look.lut_size + 1, [&](int64_t plane) {
+    PrepareFixedNodes(scaled.get(), look.lut_size, plane, entries.get());
+  });
+  if (!complete) return VERA_STATUS_CANCELLED;
+  out->fixed_nodes = std::move(entries);
   return VERA_STATUS_OK;
 }
 
 bool AllocateAll(bool codes8, PreparedLook* out) {
   const size_t n = static_cast<size_t>(out->lut_size);
   const size_t output_count = 3 * static_cast<size_t>(out->output_curve_size);
-  out->curves = Allocate(3 * static_cast<size_t>(out->curve_size));
-  out->nodes = Allocate(4 * n * n * n);
-  if (codes8) out->codes8 = Allocate(3 * 256);
-  if (output_count > 0) out->output_curves = Allocate(output_count);
+  out->curves = Allocate<float>(3 * static_cast<size_t>(out->curve_size));
+  out->nodes = Allocate<float>(4 * n * n * n);
+  if (codes8) out->codes8 = Allocate<float>(3 * 256);
+  if (output_count > 0) out->output_curves = Allocate<float>(output_count);
   return out->curves && out->nodes && (!codes8 || out->codes8) &&
          (output_count == 0 || out->output_curves);
 }
 
 }  // namespace
 
-vera_status PrepareLook(const vera_look& look, RenderJob* job) {
+vera_status PrepareLook(const vera_look& look, const ForEach& for_each, RenderJob* job) {
   PreparedLook* out = &job->look;
   out->curve_size = look.curve_size;
   out->lut_size = look.lut_size;
   out->output_curve_size = look.output_curve_size;
   if (MayBeEightBit(look, *job)) {
-    const vera_status status = PrepareEightBit(look, out);
+    const vera_status status = PrepareEightBit(look, for_each, out);
     if (status != VERA_STATUS_OK || out->fixed_nodes) return status;
   }
   const bool codes8 =
@@ -154,12 +202,20 @@ vera_status PrepareLook(const vera_look& look, RenderJob* job) {
   if (!CopyCurves(look.curves, look.curve_type, curve_count, static_cast<float>(n - 1),
                   out->curves.get()) ||
       !CopyCurves(look.output_curves, look.output_curve_type, output_count, 1.0f,
-                  out->output_curves.get()) ||
-      !PrepareNodes(look, n * n * n, out)) {
+                  out->output_curves.get())) {
     return VERA_STATUS_INVALID_ARGUMENT;
   }
-  if (codes8) PrepareCodes8(out);
-  return VERA_STATUS_OK;
+  const vera_status status = PrepareNodes(look, for_each, out->nodes.get());
+  if (status == VERA_STATUS_OK && codes8) PrepareCodes8(out);
+  return status;
+}
+
+vera_status PrepareLook(const vera_look& look, RenderJob* job) {
+  const ForEach one_after_the_other = [](int64_t count, const std::function<void(int64_t)>& work) {
+    for (int64_t i = 0; i < count; ++i) work(i);
+    return true;
+  };
+  return PrepareLook(look, one_after_the_other, job);
 }
 
 }  // namespace vera
