@@ -16,11 +16,12 @@ from safetensors.torch import save_file
 
 from vera_mobile.assets import checkpoint_folder
 from vera_mobile.develop.operators import develop
-from vera_mobile.errors import FileError, InvalidArgument
+from vera_mobile.errors import FileError, InvalidArgument, ModelError
 from vera_mobile.model.config import EncoderConfig, ModelConfig, RendererConfig, vera_nano
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.train import data, plan, renderer
-from vera_mobile.train.loop import StageConfig, learning_rate, read_config, step_rng
+from vera_mobile.train.batches import Samples
+from vera_mobile.train.loop import Run, StageConfig, learning_rate, read_config, step_rng
 from vera_mobile.train.styles import AMOUNTS, STYLES, wording
 from vera_mobile.train.words import describe, measure
 
@@ -156,10 +157,10 @@ def test_batches_depend_on_seed_and_step_only(photos: Path, tiny: ModelConfig) -
     pool = data.load_pool(data.list_photos(photos, "train"), 64)
     vocabulary = Vocabulary.load(checkpoint_folder("nano") / "tokenizer.json")
     config = plan.PlanConfig(steps=10, batch=2, pixels=64)
-    first, second = (plan.Samples(pool, vocabulary, config, 64)[7] for _ in range(2))
+    first, second = (Samples(pool, vocabulary, config, 64)[7] for _ in range(2))
     assert torch.equal(first.before, second.before)
     assert first.answers == second.answers
-    other = plan.Samples(pool, vocabulary, config, 64)[8]
+    other = Samples(pool, vocabulary, config, 64)[8]
     assert not torch.equal(first.before, other.before)
     assert step_rng(1, 2).random() == step_rng(1, 2).random()
 
@@ -224,6 +225,16 @@ def test_a_damaged_or_foreign_state_is_refused(tiny: ModelConfig, tmp_path: Path
               str(tmp_path / "state.safetensors"))  # fmt: skip
     with pytest.raises(FileError, match="another model or stage"):
         renderer.train_renderer(pool, tiny, config, tmp_path)
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    """And changes no weight."""
+    module = torch.nn.Linear(2, 1)
+    before = module.weight.detach().clone()
+    run = Run(tmp_path, StageConfig(steps=1), module)
+    with pytest.raises(ModelError, match="step 1: the gradient is not finite"):
+        run.step(0, module(torch.tensor([[1.0, float("inf")]])).sum())
+    assert torch.equal(module.weight, before)
 
 
 def test_plan_needs_stage_1(photos: Path, tiny: ModelConfig, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import math
 import os
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,16 +22,32 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vera_mobile.errors import FileError, InvalidArgument
+from vera_mobile.errors import FileError, InvalidArgument, ModelError
+from vera_mobile.train.board import Board
+from vera_mobile.train.parallel import ALONE, Group, load_sharded_, placed_like, whole
 
 T = TypeVar("T")
 CONFIGS = Path(__file__).parent / "configs"
 
 
+DEVICES = ("cpu", "cuda")
+STAGE_FILE = "stage.json"
+
+
 @dataclass(frozen=True)
 class StageConfig:
-    """Settings that every stage has; a stage adds its own fields."""
+    """Settings that every stage has; a stage adds its own fields.
 
+    model: "nano", "0.5b" or a config.json, where `init` does not say it; init: folder of a
+    checkpoint or of an earlier run to start from ("": random weights); device: cpu or cuda;
+    tensorboard: scalars and, every picture_every steps, example pictures into RUN/tensorboard.
+    """
+
+    model: str = "nano"
+    init: str = ""
+    device: str = "cpu"
+    tensorboard: bool = False
+    picture_every: int = 200
     seed: int = 1
     steps: int = 1000
     batch: int = 16
@@ -50,6 +66,10 @@ class StageConfig:
                 raise InvalidArgument(f"{field.name} is {value}: use a value of 0 or more")
         if self.steps < 1 or self.batch < 1 or self.lr <= 0:
             raise InvalidArgument("steps, batch and lr must be above 0")
+        if self.save_every < 1 or self.log_every < 1 or self.picture_every < 1:
+            raise InvalidArgument("save_every, log_every and picture_every must be above 0")
+        if self.device not in DEVICES:
+            raise InvalidArgument(f"device is {self.device!r}: use one of {', '.join(DEVICES)}")
 
 
 def read_config(kind: type[T], path: str | Path, overrides: Mapping[str, Any] | None = None) -> T:
@@ -89,10 +109,15 @@ def read_state(file: Path) -> dict[str, Tensor]:
         raise FileError(f"{file}: is no saved run ({e}); delete it to start anew") from e
 
 
+def weights_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's tensors of a saved state, by their names in the model."""
+    return {k[6:]: v for k, v in state.items() if k.startswith("model/")}
+
+
 def load_weights_(module: nn.Module, state: Mapping[str, Tensor], file: Path) -> None:
     """Puts the saved weights into `module`. FileError when they are of another shape."""
     try:
-        module.load_state_dict({k[6:]: v for k, v in state.items() if k.startswith("model/")})
+        module.load_state_dict(weights_of(state))
     except RuntimeError as e:
         raise FileError(
             f"{file}: holds a run of another model or stage; name another folder"
@@ -125,60 +150,111 @@ def adamw(module: nn.Module, config: StageConfig) -> torch.optim.AdamW:
 
 
 class Run:
-    """A stage under way: folder with config.json, state.safetensors and log.jsonl."""
+    """A stage under way: folder with stage.json, state.safetensors, log.jsonl and tensorboard/.
 
-    def __init__(self, out: Path, config: StageConfig, module: nn.Module) -> None:
-        self.out, self.config, self.module = out, config, module
-        self.optimizer = adamw(module, config)
-        self.started = time.monotonic()
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            self._write_text("config.json", json.dumps(asdict(config), indent=1) + "\n")
-        except OSError as e:
-            raise FileError(f"{out}: cannot be written ({e.strerror}); choose another --out") from e
+    model: the model's shape as a dict, kept in stage.json with the stage's name and its resolved
+    settings, so that a later stage can start here. config.json: the settings alone.
+    With several processes all call the same methods; the first one writes.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        config: StageConfig,
+        module: nn.Module,
+        *,
+        stage: str = "",
+        model: Mapping[str, Any] | None = None,
+        group: Group = ALONE,
+    ) -> None:
+        self.out, self.config, self.module, self.group = out, config, module, group
         if config.threads:
             torch.set_num_threads(config.threads)
+        self.optimizer = adamw(module, config)
+        self.started = time.monotonic()
+        self.board = Board(out / "tensorboard" if config.tensorboard and group.main else None)
+        if group.main:
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                about = {"stage": stage, "config": asdict(config), "model": model}
+                self.write_json(STAGE_FILE, about)
+                # where a checkpoint is made in the same folder, config.json is the model's
+                if not (out / "model.safetensors").exists():
+                    self.write_json("config.json", asdict(config))
+            except OSError as e:
+                raise FileError(
+                    f"{out}: cannot be written ({e.strerror}); choose another --out"
+                ) from e
 
     def resume(self) -> int:
         """Loads the last saved state; returns the step to go on with (0 for a new run)."""
         file = self.out / "state.safetensors"
-        if not file.is_file():
-            return 0
-        state = read_state(file)
-        load_weights_(self.module, state, file)
+        start = 0
+        if file.is_file():
+            state = read_state(file)
+            self._load(state, file)
+            start = int(state["step"])
+        self.board.start(start)
+        return start
+
+    def _load(self, state: dict[str, Tensor], file: Path) -> None:
+        if self.group.size > 1:
+            load_sharded_(self.module, weights_of(state))
+        else:
+            load_weights_(self.module, state, file)
         for i, p in enumerate(self._params()):
             if f"m/{i}" in state:
                 self.optimizer.state[p] = {
                     "step": state["adam_step"].clone(),
-                    "exp_avg": state[f"m/{i}"].clone(),
-                    "exp_avg_sq": state[f"v/{i}"].clone(),
+                    "exp_avg": placed_like(state[f"m/{i}"], p),
+                    "exp_avg_sq": placed_like(state[f"v/{i}"], p),
                 }
-        return int(state["step"])
 
     def save(self, step: int) -> None:
         """Saves model and optimizer after `step` steps, atomically."""
         tensors: dict[str, Tensor] = {
-            f"model/{k}": v.detach().clone().contiguous()
-            for k, v in self.module.state_dict().items()
+            f"model/{k}": whole(v) for k, v in self.module.state_dict().items()
         }
         for i, p in enumerate(self._params()):
             if p in self.optimizer.state:
                 s = self.optimizer.state[p]
-                tensors[f"m/{i}"] = s["exp_avg"].contiguous()
-                tensors[f"v/{i}"] = s["exp_avg_sq"].contiguous()
-                tensors["adam_step"] = s["step"]
+                tensors[f"m/{i}"] = whole(s["exp_avg"])
+                tensors[f"v/{i}"] = whole(s["exp_avg_sq"])
+                tensors["adam_step"] = s["step"].cpu()
         tensors["step"] = torch.tensor(step)
-        temporary = self.out / "state.safetensors.tmp"
-        save_file(tensors, str(temporary))
-        os.replace(temporary, self.out / "state.safetensors")
+        if self.group.main:
+            self._write_state(tensors)
+        self.group.wait()
 
-    def step(self, step: int, loss: Tensor) -> None:
-        """One optimizer step with clipped gradients at the scheduled learning rate."""
+    def _write_state(self, tensors: dict[str, Tensor]) -> None:
+        temporary = self.out / "state.safetensors.tmp"
+        try:
+            save_file(tensors, str(temporary))
+            os.replace(temporary, self.out / "state.safetensors")
+        except (OSError, SafetensorError) as e:
+            temporary.unlink(missing_ok=True)
+            raise FileError(
+                f"{self.out}: the state cannot be saved ({e}); make room and start the run again, "
+                "it goes on from the state before"
+            ) from e
+
+    def step(self, step: int, losses: Tensor | Iterable[Tensor]) -> None:
+        """One optimizer step with clipped gradients at the scheduled learning rate.
+
+        losses: one loss, or those of the parts of a batch, made one after the other. Raises
+        ModelError, before anything changes, for a gradient that is not finite.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, self.config)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._params(), 1.0)
+        for loss in [losses] if isinstance(losses, Tensor) else losses:
+            loss.backward()
+        norm = whole(nn.utils.clip_grad_norm_(self._params(), 1.0))
+        if not bool(norm.isfinite()):
+            raise ModelError(
+                f"step {step + 1}: the gradient is not finite; the last saved state is sound; "
+                "start again with a lower lr, or look at the photos of this step"
+            )
         self.optimizer.step()
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -190,15 +266,23 @@ class Run:
 
     def finish_step(self, done: int, values: Mapping[str, float]) -> None:
         """Logs and saves after `done` steps, as often as the config says and at the end."""
-        if done % self.config.log_every == 0:
+        if done % self.config.log_every == 0 and self.group.main:
             self.log(done, values)
+            lr = self.optimizer.param_groups[0]["lr"]
+            self.board.scalars(done, {**values, "lr": lr})
         if done % self.config.save_every == 0 or done == self.config.steps:
             self.save(done)
 
+    def pictures_due(self, done: int) -> bool:
+        """True where example pictures are to be made after `done` steps."""
+        every = self.config.picture_every
+        return self.board.open and (done % every == 0 or done == self.config.steps)
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Writes a JSON file into the run's folder, whole or not at all."""
+        temporary = self.out / f"{name}.tmp"
+        temporary.write_text(json.dumps(values, indent=1) + "\n")
+        os.replace(temporary, self.out / name)
+
     def _params(self) -> list[nn.Parameter]:
         return [p for g in self.optimizer.param_groups for p in g["params"]]
-
-    def _write_text(self, name: str, text: str) -> None:
-        temporary = self.out / f"{name}.tmp"
-        temporary.write_text(text)
-        os.replace(temporary, self.out / name)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,10 @@ from vera_mobile.train.data import (
     slider_set,
 )
 from vera_mobile.train.loop import Run, StageConfig, step_rng
+from vera_mobile.train.parallel import ALONE, Group
 from vera_mobile.train.styles import AMOUNTS, STYLES
+
+_PROBE_SEED = 77
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,6 @@ class RendererConfig(StageConfig):
 
     encoder_share: float = 0.5
     identity_share: float = 0.06
-    init: str = ""
     renderer_frozen: bool = False
 
 
@@ -123,18 +126,33 @@ def forward_loss(model: StageModel, pool: Tensor, config: RendererConfig, size: 
         undone = develop(pixels[:n_enc], dropped[:n_enc])
         shown = torch.stack(pictures[:n_enc])
         changed = quantize8(develop_picture(shown, sliders[:n_enc]))
-    teacher = model.teacher(sliders) * mask[:, :, None]
-    loss = {"teacher": pixel_loss(model.renderer(pixels, teacher, clamp=False), forward_target)}
+    device = next(model.parameters()).device
+    kept_groups = mask[:, :, None].to(device)
+    teacher = model.teacher(sliders.to(device)) * kept_groups
+    out = model.renderer(pixels.to(device), teacher, clamp=False)
+    loss = {"teacher": pixel_loss(out, forward_target.to(device))}
     if n_enc:
         back = torch.from_numpy(rng.random(n_enc) < 0.5)[:, None, None, None]
         before = torch.where(back, changed, shown).permute(0, 3, 1, 2)
         after = torch.where(back, shown, changed).permute(0, 3, 1, 2)
-        latents = model.reference_encoder(before, after) * mask[:n_enc, :, None]
+        latents = model.reference_encoder(before.to(device), after.to(device))
         source = torch.where(back[:, 0], degraded, pixels[:n_enc])
         target = torch.where(back[:, 0], undone, forward_target[:n_enc])
-        out = model.renderer(source, latents, clamp=False)
-        loss["encoder"] = pixel_loss(out, target)
+        out = model.renderer(source.to(device), latents * kept_groups[:n_enc], clamp=False)
+        loss["encoder"] = pixel_loss(out, target.to(device))
     return loss
+
+
+def build(model_config: ModelConfig, config: RendererConfig) -> StageModel:
+    """The parts as the first step finds them."""
+    torch.manual_seed(config.seed)
+    model = StageModel(model_config)
+    if config.init:
+        start = load_checkpoint(config.init, only=("renderer", "reference_encoder"))
+        model.renderer.load_state_dict(start.renderer.state_dict())
+        model.reference_encoder.load_state_dict(start.reference_encoder.state_dict())
+    model.renderer.requires_grad_(not config.renderer_frozen)
+    return model
 
 
 def train_renderer(
@@ -143,24 +161,57 @@ def train_renderer(
     config: RendererConfig,
     out: Path,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
+    group: Group = ALONE,
 ) -> StageModel:
-    """Trains stage 1 on `pool` (n, s, s, 3) uint8; resumes from `out` when it holds a state."""
-    torch.manual_seed(config.seed)
-    model = StageModel(model_config)
-    if config.init:
-        start = load_checkpoint(config.init, only=("renderer", "reference_encoder"))
-        model.renderer.load_state_dict(start.renderer.state_dict())
-        model.reference_encoder.load_state_dict(start.reference_encoder.state_dict())
-    model.renderer.requires_grad_(not config.renderer_frozen)
-    run = Run(out, config, model)
+    """Trains stage 1 on `pool` (n, s, s, 3) uint8; resumes from `out` when it holds a state.
+
+    At the end the decoupling of the groups is measured and written to OUT/report.json.
+    """
+    model = build(model_config, config).to(group.device)
+    run = Run(out, config, model, stage="renderer", model=model_config.to_dict(), group=group)
     size = model_config.encoder.image_size
+    start = run.resume()
     model.train()
-    for step in range(run.resume(), config.steps):
+    for step in range(start, config.steps):
         rng = step_rng(config.seed, step)
         losses = forward_loss(model, pool, config, size, rng)
         run.step(step, torch.stack(list(losses.values())).sum())
         values = {k: v.item() for k, v in losses.items()}
         run.finish_step(step + 1, values)
+        if run.pictures_due(step + 1):
+            _show(run, step + 1, model, pool, size)
         if on_step:
             on_step(step + 1, values)
-    return model.eval()
+    model.cpu().eval()
+    run.write_json("report.json", {"decoupling": report(model, pool, config, size)})
+    return model
+
+
+def _probe(pool: Tensor, size: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Photos (count, S, S, 3) and edits (count, 38) of all three groups, of the seed alone."""
+    rng = np.random.default_rng([seed, _PROBE_SEED])
+    chosen = rng.integers(0, len(pool), count)
+    pictures = torch.stack([crop(pool, int(i), size, rng) for i in chosen])
+    edits = [np.concatenate([slider_set(rng)[GROUP_SLICES[g]] for g in GROUPS]) for _ in chosen]
+    return pictures, torch.from_numpy(np.stack(edits))
+
+
+def report(
+    model: StageModel, pool: Tensor, config: RendererConfig, size: int, count: int = 32
+) -> dict[str, Any]:
+    """`decoupling` on pixels of the pool's photos, in evaluation mode."""
+    from vera_mobile.train.decoupling import decoupling
+
+    pictures, edits = _probe(pool, size, count, config.seed)
+    rng = np.random.default_rng([config.seed, _PROBE_SEED, 1])
+    pixels = torch.stack([pick_pixels(p, config.pixels, rng) for p in pictures])
+    return decoupling(model, pixels, edits)
+
+
+@torch.no_grad()
+def _show(run: Run, step: int, model: StageModel, pool: Tensor, size: int) -> None:
+    before, edits = _probe(pool, size, 4, run.config.seed)
+    flat, device = before.flatten(1, 2), next(model.parameters()).device
+    ours = model.renderer(flat.to(device), model.teacher(edits.to(device))).view(before.shape)
+    target = develop(flat, edits).view(before.shape)
+    run.board.pictures(step, "before / ours / target", before, ours, target)
