@@ -112,7 +112,7 @@ def test_a_lut_that_changes_nothing_gains_nothing(everything: tuple[Heard, Path]
 def test_the_contact_sheet_shows_photos_and_pairs(everything: tuple[Heard, Path]) -> None:
     heard, sheet = everything
     assert {p.name for p in sheet.iterdir()} == {"contact.png", "contact.html"}
-    assert str(sheet / "contact.png") in heard.said[-1]
+    assert [line for line in heard.said if str(sheet / "contact.png") in line]
     page = (sheet / "contact.html").read_text()
     assert len(re.findall("<article ", page)) == 3  # two degradations and a pair
     assert "0, degradation 2" in page
@@ -136,6 +136,16 @@ def test_lpips_is_measured_where_it_can_be(photos: Path, monkeypatch: pytest.Mon
     assert heard.values["auto"]["lpips"] == heard.values["clahe"]["lpips"] == 0.25
     assert not heard.said
     assert "int4" not in heard.values
+
+
+def test_a_bundle_is_measured_without_its_reference_encoder(
+    photos: Path, nano_bundle: Path
+) -> None:
+    heard = bench("--photos", photos, "--limit", "1", "--bundle", nano_bundle)
+    assert "reference" not in heard.values
+    assert "int4" not in heard.values
+    assert heard.values["auto"]["n"] == 2
+    assert [line for line in heard.said if line.startswith("reference is left out")]
 
 
 def exporter(bundle: Path, calls: list[list[str]]) -> Any:

@@ -59,12 +59,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Measures photos, pairs or both, and prints the figures."""
     model = _checked(args)
     small = _parameters(model) < SMALL_PARAMETERS
-    settings = _settings(args, console, small)
+    settings, left_out = _settings(args, small)
     report: Report = {}
     sheets: list[Any] = []
+    if args.photos:
+        report |= _photos(args, console, model, settings, sheets)
     with _bundle_of(model, _int4_source(args, small), console) as int4:
-        if args.photos:
-            report |= _photos(args, console, model, settings, sheets)
         if int4:
             report["int4"] = _int4(args, console, int4, settings.workers, report["auto"])
     if args.pairs:
@@ -73,6 +73,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         _contact(args, console, model, settings, sheets, report)
     lines = [f"{part}.{key:<28} {value}" for part, row in report.items()
              for key, value in row.items()]  # fmt: skip
+    for what, why in left_out.items():
+        console.say(f"{what} is left out: {why}")
     console.result(report, "\n".join(lines))
     return 0
 
@@ -116,20 +118,30 @@ def _parameters(model: Path) -> int:
         return parameter_counts(VeraModel(config))["total"]
 
 
-def _settings(args: argparse.Namespace, console: Console, small: bool) -> Settings:
+def _settings(args: argparse.Namespace, small: bool) -> tuple[Settings, dict[str, str]]:
+    """What to measure, and what is left out here with the reason."""
     from vera_mobile.train.evaluation.baselines import BASELINES, Peer, baselines_here, check_peers
     from vera_mobile.train.evaluation.run import Settings, lpips_missing
+    from vera_mobile.train.evaluation.tasks import PARTS
 
     peers = tuple(Peer.parse(text) for text in args.peers)
     check_peers(peers)
     here = baselines_here()
-    for name in sorted(set(BASELINES) - set(here)):
-        console.say(f"{name} is left out: pip install 'vera-mobile[demo]' brings what it needs")
+    left_out = {
+        name: "pip install 'vera-mobile[demo]' brings what it needs"
+        for name in BASELINES
+        if name not in here
+    }
     missing = lpips_missing()
     if missing:
-        console.say(f"LPIPS is left out: {missing}")
+        left_out["LPIPS"] = missing
+    parts: tuple[str, ...] = PARTS
+    if args.bundle and args.photos:
+        parts = tuple(part for part in PARTS if part != "reference")
+        left_out["reference"] = "a bundle holds no reference encoder; --checkpoint measures it"
     workers = args.workers or (min(os.cpu_count() or 1, MAX_WORKERS) if small else 1)
-    return Settings(baselines=here, peers=peers, lpips=not missing, workers=workers)
+    settings = Settings(parts, here, peers, lpips=not missing, workers=workers)
+    return settings, left_out
 
 
 @contextmanager

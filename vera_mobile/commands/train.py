@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vera_mobile.commands import train_scorer
 from vera_mobile.errors import FileError, InvalidArgument
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ class Stage:
     example: str
 
 
+SCORER = Stage(
+    "scorer",
+    "the small aesthetic scorer that rewards use, from photos alone",
+    "photos",
+    "RUN/scorer: weights, config and its held-out ranking accuracy",
+    "vera train scorer --photos DIR --out runs/scorer",
+)
 STAGES = (
     Stage(
         "renderer",
@@ -68,6 +76,7 @@ def add(commands: Any) -> None:
     p.add_argument("--json", action="store_true", help="with --list: one JSON document")
     p.set_defaults(run=show_list)
     stages = p.add_subparsers(dest="stage", metavar="STAGE")
+    train_scorer.add(stages)
     for stage in STAGES:
         s = stages.add_parser(stage.name, help=stage.text, epilog=f"example: {stage.example}")
         photos = s.add_argument("--photos", metavar="DIR", help="folder of good photos")
@@ -87,13 +96,14 @@ def add(commands: Any) -> None:
 def show_list(args: argparse.Namespace, console: Console) -> int:
     """Prints the stages. InvalidArgument when neither a stage nor --list is given."""
     if not args.list:
-        names = ", ".join(stage.name for stage in STAGES)
+        names = ", ".join(stage.name for stage in (*STAGES, SCORER))
         raise InvalidArgument(f"vera train: name a stage ({names}), or use --list")
     lines = []
-    for s in STAGES:
+    for s in (*STAGES, SCORER):
         lines += [f"{s.name:9} {s.text}", f"{'':9} needs: {s.needs}", f"{'':9} makes: {s.makes}",
                   f"{'':9} $ {s.example}"]  # fmt: skip
-    rows = {s.name: {"about": s.text, "needs": s.needs, "makes": s.makes} for s in STAGES}
+    rows = {s.name: {"about": s.text, "needs": s.needs, "makes": s.makes}
+            for s in (*STAGES, SCORER)}  # fmt: skip
     console.result(rows, "\n".join(lines))
     return 0
 
@@ -157,7 +167,7 @@ def _train(args: argparse.Namespace, console: Console, settings: Any, group: Gro
         from_where = f"shards {shards}" if shards else f"{len(photos)} photos"
         console.say(f"{model.name}, {from_where}, {side} x {side}")
         console.say(f"training takes {needed}")
-    pool = _pool(photos, side, console) if photos else None
+    pool = photo_pool(photos, side, console) if photos else None
     if args.stage == "renderer":
         _renderer(args, console, model, pool, settings, group)
     else:
@@ -200,7 +210,7 @@ def _preflight(args: argparse.Namespace, settings: Any, model: Any, group: Group
     return needed
 
 
-def _pool(photos: list[PhotoFile], side: int, console: Console) -> Any:
+def photo_pool(photos: list[PhotoFile], side: int, console: Console) -> Any:
     """All photos as `load_pool` gives them; FileError names the one that cannot be read."""
     import torch
 
@@ -224,7 +234,7 @@ def _held_out(args: argparse.Namespace, tiers: tuple[str, ...], side: int, conso
     from vera_mobile.train.data import list_photos
 
     try:
-        return _pool(list_photos(args.photos, "val", tiers), side, console)
+        return photo_pool(list_photos(args.photos, "val", tiers), side, console)
     except FileError:
         console.say("no photos of split 'val': the report will be made on training photos")
         return None
@@ -236,7 +246,7 @@ def _renderer(
     from vera_mobile.train.renderer import train_renderer
 
     with console.bar(config.steps, "renderer", "step") as bar:
-        train_renderer(pool, model, config, Path(args.out), _show(bar), group)
+        train_renderer(pool, model, config, Path(args.out), shown_on(bar), group)
     console.say(f"report: {Path(args.out) / 'report.json'}")
 
 
@@ -258,7 +268,7 @@ def _language(
     out = Path(args.out)
     with console.bar(config.steps if group.main else 0, args.stage, "step") as bar:
         train = _trainer(args.stage, held_out)
-        vera = train(pool, model, vocabulary, config, out, _show(bar), group)
+        vera = train(pool, model, vocabulary, config, out, shown_on(bar), group)
     if group.main:
         folder = Path(args.checkpoint or args.out)
         save_trained(vera, tokenizer, folder)
@@ -279,7 +289,7 @@ def _trainer(stage: str, held_out: Any) -> Callable[..., Any]:
     return train_align if stage == "align" else train_plan
 
 
-def _show(bar: Any) -> Callable[[int, dict[str, float]], None]:
+def shown_on(bar: Any) -> Callable[[int, dict[str, float]], None]:
     def on_step(step: int, values: dict[str, float]) -> None:
         if not bar.n:
             bar.initial = step - 1  # of a resumed run: the time left follows from this process

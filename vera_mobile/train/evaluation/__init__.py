@@ -1,0 +1,1 @@
+"""The parts of `vera bench quality`; vera_mobile.train.quality is their face."""
