@@ -28,14 +28,12 @@ bench-kernels: $(STAMP)-dev  ## render and bake beside other people's, with the 
 	$(PIP) install --no-build-isolation -e ".[demo,dev,bench]"
 	$(BIN)/python benchmarks/kernels.py --out out/bench/kernels.json $(BENCH_ARGS)
 
-bench-llm: $(STAMP)-dev build/bench/android-int4/bundle.json  ## the 0.5B shape beside llama.cpp
+bench-llm: $(STAMP)-dev build/bench/seeded/model.safetensors  ## the 0.5B shape beside its peers
 	$(PIP) install --no-build-isolation -e ".[demo,dev,bench]"
-	$(BIN)/python benchmarks/llm.py --bundle build/bench/android-int4
+	$(BIN)/python benchmarks/llm.py --checkpoint build/bench/seeded --bundle build/bench/android-int4
 
-build/bench/android-int4/bundle.json: | $(STAMP)-dev
+build/bench/seeded/model.safetensors: | $(STAMP)-dev
 	$(BIN)/python benchmarks/seeded.py build/bench/seeded
-	$(BIN)/vera export --checkpoint build/bench/seeded --recipe android-int4 --no-verify \
-	  --out build/bench/android-int4
 
 setup: $(STAMP)-dev
 

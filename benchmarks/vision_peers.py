@@ -1,6 +1,6 @@
 """The vision tower of the 0.5B shape on ONNX Runtime: the peer that ours is compared with.
 
-    python vision_peers.py [--folder out/bench/vision] [--runs 9]
+    python vision_peers.py [--folder out/bench/vision] [--runs 9] [--ours bundle/vision.pte]
 
 The peer is made as its makers advise: all graph optimizations, for 8 bits static ranges,
 quantize/dequantize pairs, weights per channel, every convolution and product quantized. Speed is
@@ -84,13 +84,34 @@ def session(path: Path, threads: int = THREADS) -> Callable[[], Any]:
     return lambda: made.run(None, feed)[0]
 
 
-def time_peers(folder: Path, runs: int = 9, threads: int = THREADS) -> dict[str, dict[str, float]]:
+def program(path: Path, threads: int = THREADS) -> Callable[[], Any]:
+    """Runs the vision program of a bundle with an own tower on the same photo as `session`."""
+    import torch
+    from executorch.runtime import Runtime
+
+    from vera_mobile.native import load_torch_ops
+    from vera_mobile.native.decoder import set_threads
+
+    load_torch_ops()
+    set_threads(threads)
+    method = Runtime.get().load_program(path).load_method("forward")
+    if method is None:
+        raise FileNotFoundError(f"{path} has no method 'forward': give a vision.pte.")
+    pixels = torch.from_numpy(photos()[0])
+    return lambda: method.execute([pixels])[0]
+
+
+def time_peers(
+    folder: Path, runs: int = 9, threads: int = THREADS, ours: Path | None = None
+) -> dict[str, dict[str, float]]:
     """Milliseconds of one photo by kind: {"median_ms", "p95_ms", "n", "threads"}.
 
-    Runs of the kinds alternate after one of each that does not count, so that both meet the same
-    state of the machine.
+    Runs of the kinds alternate after one of each that does not count, so that all meet the same
+    state of the machine. ours: a bundle's vision program, which becomes the kind "ours".
     """
     works = {kind: session(file, threads) for kind, file in write_towers(folder).items()}
+    if ours is not None:
+        works["ours"] = program(ours, threads)
     times: dict[str, list[float]] = {kind: [] for kind in works}
     for index in range(runs + 1):
         for kind, work in works.items():
@@ -106,6 +127,7 @@ def ratios(ours_ms: float, peers: dict[str, dict[str, float]]) -> dict[str, floa
     return {
         f"vision_ratio_vs_onnxruntime_{kind}": round(values["median_ms"] / ours_ms, 3)
         for kind, values in peers.items()
+        if kind != "ours"
     }
 
 
@@ -131,8 +153,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("out/bench/vision"))
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--threads", type=int, default=THREADS)
+    parser.add_argument("--ours", type=Path, help="vision.pte of a bundle, to run beside")
     arguments = parser.parse_args()
-    print(json.dumps(time_peers(arguments.folder, arguments.runs, arguments.threads), indent=2))
+    times: dict[str, Any] = dict(
+        time_peers(arguments.folder, arguments.runs, arguments.threads, arguments.ours)
+    )
+    if arguments.ours:
+        times.update(ratios(times["ours"]["median_ms"], times))
+    print(json.dumps(times, indent=2))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,15 @@ from vera_mobile.errors import InvalidArgument
 from vera_mobile.export.built import BuiltPart
 from vera_mobile.export.packed_form import PackedDecoderForm, PackedEmbedForm
 from vera_mobile.export.recipes import Recipe
-from vera_mobile.export.stages import build_part, capture, golden_inputs, prefill_limit
+from vera_mobile.export.stages import (
+    build_part,
+    capture,
+    check_calibration,
+    golden_inputs,
+    prefill_limit,
+)
+from vera_mobile.export.vision_form import PackedVisionForm, block_bits
+from vera_mobile.export.vision_ranges import watch
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.quant.packed import BLOCK, pack
 from vera_mobile.quant.schemes import scheme
@@ -68,6 +76,8 @@ def build(
     path = folder / f"{name}.pte"
     if recipe.own_decoder and name == "decoder":
         return _build_packed(model, recipe, path)
+    if recipe.own_vision and name == "vision":
+        return _build_vision(model, recipe, calibration, path)
     part = build_part(name, model, recipe, calibration)
     operators = lower(capture(part), path)
     return BuiltPart(
@@ -121,6 +131,30 @@ def _build_packed(model: VeraModel, recipe: Recipe, path: Path) -> BuiltPart:
             TensorSpec("hidden", "float32", (1, width)),
         ),
         operators,
+    )
+
+
+def _build_vision(
+    model: VeraModel, recipe: Recipe, calibration: np.ndarray | None, path: Path
+) -> BuiltPart:
+    """The own vision tower with the projector."""
+    from executorch.exir import EdgeCompileConfig, to_edge
+
+    config, bits = model.config, recipe.vision_block_bits
+    photos = check_calibration(calibration, config, recipe)
+    inputs = tuple(torch.from_numpy(v) for v in golden_inputs("vision", config))
+    with torch.no_grad():
+        form = PackedVisionForm(model, watch(model, photos), block_bits(bits))
+        program = export(form, inputs, strict=False)
+    edge = to_edge(program, compile_config=EdgeCompileConfig(_check_ir_validity=False))
+    size, hidden = config.vision.image_size, config.language.hidden_size
+    return BuiltPart(
+        path,
+        "executorch",
+        recipe.vision if bits == 8 else f"{recipe.vision}, late blocks {bits} bits",
+        (TensorSpec("pixels", "float32", (1, 3, size, size)),),
+        (TensorSpec("image_tokens", "float32", (1, config.vision.tokens, hidden)),),
+        _write(edge, path),
     )
 
 

@@ -20,7 +20,8 @@ class Recipe:
     token_agreement_min (share of equal next tokens), psnr_db_min and ciede2000_mean_max (baked
     lattice against the checkpoint's), and <stage>_sqnr_db_min. own_decoder: the decoder runs in the
     kernel of libvera (embedding and logits then share one table, which has the `embedding` scheme)
-    instead of the backend's operators.
+    instead of the backend's operators. own_vision: so does the vision tower; vision_block_bits: 8,
+    6 or 4, see vera_mobile.export.vision_form.block_bits.
     """
 
     name: str
@@ -35,6 +36,8 @@ class Recipe:
     backend: str
     tolerances: Mapping[str, float]
     own_decoder: bool = False
+    own_vision: bool = False
+    vision_block_bits: int = 8
 
     def __post_init__(self) -> None:
         for part in ("vision", "language", "logits", "embedding", "head", "renderer"):
@@ -68,9 +71,14 @@ def _recipe(
     tolerances: Mapping[str, float],
     *,
     own_decoder: bool = False,
+    own_vision: bool = False,
+    vision_block_bits: int = 8,
 ) -> Recipe:
     """schemes: vision, language, logits, embedding, head, renderer."""
-    return Recipe(name, description, runs_on, *schemes, backend, tolerances, own_decoder)
+    return Recipe(
+        name, description, runs_on, *schemes, backend, tolerances, own_decoder, own_vision,
+        vision_block_bits,
+    )  # fmt: skip
 
 
 _INT8DYN = "int8w_int8dyn"
@@ -92,22 +100,25 @@ RECIPES = {
         ),
         _recipe(
             "android-int4",
-            "Language 4 bits in groups of 32, everything else 8 bits. The smallest and fastest: "
-            "choose it first.",
-            "CPU: vision, head and bake in XNNPACK, decoder in libvera's kernel",
+            "Language 4 bits in groups of 32, most of vision 6 bits, everything else 8 bits. The "
+            "smallest and fastest: choose it first.",
+            "CPU: vision and decoder in libvera's kernels, head and bake in XNNPACK",
             "xnnpack",
             (_STATIC, _INT4DYN, _INT4DYN, "int4w_g32", _INT8DYN, _INT8DYN),
             _QUANTIZED_TOLERANCES,
             own_decoder=True,
+            own_vision=True,
+            vision_block_bits=6,
         ),
         _recipe(
             "android-int8",
             "Everything 8 bits: nearer to the checkpoint than android-int4, nearly twice the size.",
-            "CPU: vision, head and bake in XNNPACK, decoder in libvera's kernel",
+            "CPU: vision and decoder in libvera's kernels, head and bake in XNNPACK",
             "xnnpack",
             (_STATIC, _INT8DYN, _INT8DYN, "int8w", _INT8DYN, _INT8DYN),
             _INT8_TOLERANCES,
             own_decoder=True,
+            own_vision=True,
         ),
         _recipe(
             "android-int4-xnnpack",

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vera_mobile.native import check_status, library
 from vera_mobile.export.vision_pack import GROUP_BYTES
+from vera_mobile.native import check_status, library
 
 _SCHEMAS = {
     "vision_stem": "Tensor pixels, Tensor conv, Tensor depthwise, Tensor weights, Tensor inverses, "
@@ -33,8 +33,8 @@ _SCHEMAS = {
     "vision_attention": "Tensor x, Tensor norm, Tensor qkv, Tensor qkv_outputs, Tensor mix, "
     "Tensor mix_outputs, int head_dim, float eps",
     "vision_tokens": "Tensor x, Tensor expand, Tensor squeeze, Tensor squeeze_outputs, "
-    "Tensor excite, Tensor excite_outputs, Tensor up, Tensor up_inverses, Tensor up_outputs, Tensor last, "
-    "Tensor last_outputs",
+    "Tensor excite, Tensor excite_outputs, Tensor up, Tensor up_inverses, Tensor up_outputs, "
+    "Tensor last, Tensor last_outputs",
 }
 
 
@@ -161,7 +161,9 @@ def _row(table: Tensor, row: int) -> int:
     return int(table.data_ptr()) + 4 * row * table.shape[1]
 
 
-def _call(name: str, layer: ctypes.Structure, x: Tensor, sizes: tuple[int, ...], out: Tensor) -> Tensor:
+def _call(
+    name: str, layer: ctypes.Structure, x: Tensor, sizes: tuple[int, ...], out: Tensor
+) -> Tensor:
     function = getattr(library(), f"vera_{name}_run")
     status = function(
         ctypes.byref(layer), ctypes.c_void_p(x.data_ptr()), *sizes, ctypes.c_void_p(out.data_ptr())

@@ -14,9 +14,7 @@ GROUP_BYTES = {8: 512, 6: 400, 4: 272}
 _TRIED = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8, 0.75, 0.7)
 
 
-def pack_rows(
-    weight: Tensor, bits: int, importance: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def pack_rows(weight: Tensor, bits: int, importance: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The matrix (rows, columns) float as uint8 (blocks, groups, bytes) and a scale per row.
 
     importance: (columns,) mean square of each input, which weighs the rounding error of 6 and 4
@@ -31,7 +29,9 @@ def pack_rows(
     largest = values.abs().amax(1).clamp_min(1e-20)
     if bits == 8:
         scales = largest / 127
-        return _pieces(torch.round(values / scales[:, None]).to(torch.int8).view(torch.uint8)), scales
+        return _pieces(
+            torch.round(values / scales[:, None]).to(torch.int8).view(torch.uint8)
+        ), scales
     scales = largest / _reach(bits)
     codes, multipliers = _search(_groups(values / scales[:, None]), bits, importance)
     return _pack_codes(codes, multipliers, bits), scales
@@ -97,7 +97,9 @@ def _pack_codes(codes: Tensor, multipliers: Tensor, bits: int) -> Tensor:
     parts = [(pieces[:, :, 0::2] & 15 | (pieces[:, :, 1::2] & 15) << 4).flatten(2)]
     if bits == 6:
         upper = (pieces >> 4).view(rows // ROWS, groups, 2, 4, 64)
-        parts.append(sum(upper[:, :, :, i] << (2 * i) for i in range(4)).flatten(2))
+        first, second, third, fourth = upper.unbind(3)
+        both = first | second << 2 | third << 4 | fourth << 6
+        parts.append(both.flatten(2))
     lanes = multipliers.view(rows // ROWS, ROWS, groups).transpose(1, 2)
     return torch.cat((*parts, lanes.to(torch.uint8)), 2).contiguous()
 

@@ -26,6 +26,7 @@ TOOLS = ("torch", "executorch", "torchao")
 SOURCES = (
     "export/*.py",
     "kernels/ops/decoder/*",
+    "kernels/ops/vision/*",
     "vera_mobile/model/*.py",
     "vera_mobile/quant/*.py",
     "vera_mobile/bundle.py",

@@ -64,7 +64,9 @@ inline const int8_t* SignedBlocks(const vera_vision_matrix& m, int block, int co
   const int groups = Padded(m.columns) / kGroup, bytes = GroupBytes(m);
   const uint8_t* from = m.weights + static_cast<size_t>(block) * groups * bytes;
   if (m.bits == 8) return reinterpret_cast<const int8_t*>(from);
-  for (int g = 0; g < groups * count; ++g) UnpackGroup(from + static_cast<size_t>(g) * bytes, m.bits, memory + static_cast<size_t>(g) * 512);
+  for (size_t g = 0; g < static_cast<size_t>(groups) * count; ++g) {
+    UnpackGroup(from + g * bytes, m.bits, memory + g * 512);
+  }
   return memory;
 }
 
@@ -136,8 +138,8 @@ void MultiplyBlocks(const vera_vision_matrix& m, int block, const CodeRows& code
   }
 }
 
-// sink(row, block, sums) for each row of codes and each block in [first, last): 16 sums of weight *
-// (code - zero), exact, times the row's step. memory: UnpackedBytes(m).
+// sink(row, block, sums) for each row of codes and each block in [first, last): 16 sums of
+// weight * (code - zero), exact, times the row's step. memory: UnpackedBytes(m).
 template <class Sink>
 void Multiply(const vera_vision_matrix& m, int first, int last, const CodeRows& codes,
               int8_t* memory, const Sink& sink) {
@@ -155,7 +157,8 @@ inline F32 Scaled(const vera_vision_product& p, int block, F32 sums) {
 
 inline float LeastLane(F32 v) { return -LargestLane(-v); }
 
-// Row number `row` of codes from floats, with the step and zero that its smallest and largest ask for.
+// Row number `row` of codes from floats, with the step and zero that its smallest and largest ask
+// for.
 inline void QuantizeRow(const float* x, int columns, const CodeRows& codes, int64_t row) {
   F32 high{}, low{};
   for (int i = 0; i < columns; i += kLanes) {
