@@ -159,7 +159,7 @@ def ours(args: argparse.Namespace) -> dict[str, float]:
         return np.concatenate((image, planner.embed(words[:, image.shape[1] :])), axis=1)
 
     def decode(wanted: int) -> np.ndarray:
-        token, hidden = 11, None
+        token, hidden = 11, np.empty(0)
         for step in range(ANSWER):
             embeds = planner.embed(np.array([[token]]))
             logits, hidden = planner.step(embeds, PROMPT + step, wanted)

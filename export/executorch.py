@@ -42,8 +42,10 @@ _NOT_OPERATORS = ("getitem", "alloc", "view", "executorch_call_delegate")
 
 
 def parts(recipe: Recipe) -> tuple[str, ...]:
-    """The programs of a bundle; with the own decoder its program also embeds."""
-    return tuple(name for name in PROGRAMS if not (recipe.own_decoder and name == "embed"))
+    """The programs of a bundle; with the own decoder its program also embeds, and libvera bakes
+    from the renderer's file."""
+    left_out = ("embed", "bake") if recipe.own_decoder else ()
+    return tuple(name for name in PROGRAMS if name not in left_out)
 
 
 def weights(name: str) -> tuple[str, ...]:

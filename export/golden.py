@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from vera_mobile.bundle import Bundle, Content, FileEntry
-from vera_mobile.errors import BundleError
+from vera_mobile.errors import BundleError, FileError
 from vera_mobile.export.differences import finite_or_none, sqnr_db
 from vera_mobile.export.recipes import Recipe
 from vera_mobile.export.stages import STAGES, golden_inputs
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.native import load_torch_ops
-from vera_mobile.runtime import ALL_LOGITS, Planner, program_of, quiet_stderr
+from vera_mobile.native.bake import NativeRenderer
+from vera_mobile.runtime import ALL_LOGITS, RENDERER_FILE, Planner, program_of, quiet_stderr
 
 _VALUES = 64
 # equal bytes where it was exported; other processors may round 8-bit activations to other codes,
@@ -26,10 +27,15 @@ _SQNR_DB = 30.0
 
 
 def golden_content(
-    folder: Path, names: Sequence[str], recipe: Recipe, config: ModelConfig
+    folder: Path,
+    names: Sequence[str],
+    recipe: Recipe,
+    config: ModelConfig,
+    *,
+    renderer: Path | None = None,
 ) -> Content:
     """golden.json of the parts `names` in `folder`: 64 evenly spaced values of each output for
-    `golden_inputs`, by stage."""
+    `golden_inputs`, by stage. renderer: the weights that libvera bakes with, if it does."""
     planner = _other_planner(recipe.backend, folder, config)
     own = "embed" not in names
     values = {}
@@ -37,6 +43,8 @@ def golden_content(
         inputs = golden_inputs(name, config)
         if planner is not None:
             outputs = _planned(planner, name, inputs)
+        elif renderer is not None and name == "bake":
+            outputs = _run_renderer(renderer, *inputs)
         else:
             file, method = ("decoder", "embed") if own and name == "embed" else (name, "forward")
             given = inputs[:2] if name == "decoder" and not own else inputs
@@ -50,9 +58,10 @@ def verify_self(bundle: Bundle) -> dict[str, Any]:
     """Whether the bundle is whole and runs here as it did where it was exported; no checkpoint.
 
     Every file is hashed, every program loaded and run on seeded inputs (Core ML packages in our
-    evaluator, ONNX graphs in ONNX Runtime), its outputs held to be finite and near those recorded
-    at export. Returns {programs: {name: {sqnr_db, finite, passed}}, passed}. Raises BundleError for
-    a damaged file, a program that does not run, and for a bundle without recorded outputs.
+    evaluator, ONNX graphs in ONNX Runtime, a renderer file in libvera), its outputs held to be
+    finite and near those recorded at export. Returns {programs: {name: {sqnr_db, finite, passed}},
+    passed}. Raises BundleError for a damaged file, a program that does not run, and for a bundle
+    without recorded outputs.
     """
     checked = Bundle.open(bundle.root)
     config = ModelConfig.from_dict(checked.manifest.model)
@@ -63,6 +72,8 @@ def verify_self(bundle: Bundle) -> dict[str, Any]:
         inputs = golden_inputs(name, config)
         if planner is not None:
             outputs = _planned(planner, name, inputs)
+        elif name == "bake" and RENDERER_FILE in checked.manifest.files:
+            outputs = _run_renderer(checked.file(RENDERER_FILE), *inputs)
         else:
             file, method = program_of(checked, name)
             # the decoder of some recipes has no input `wanted`
@@ -115,6 +126,13 @@ def _planned(planner: Planner, name: str, inputs: tuple[np.ndarray, ...]) -> lis
     if name == "head":
         return [planner.head(first[0])]
     return [planner.bake(first, inputs[1][0])]
+
+
+def _run_renderer(path: Path, points: np.ndarray, latents: np.ndarray) -> list[np.ndarray]:
+    try:
+        return [NativeRenderer.from_file(path).colours(points, latents[0])]
+    except FileError as error:
+        raise BundleError(str(error)) from error
 
 
 def _run_program(path: Path, method_name: str, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:

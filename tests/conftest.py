@@ -29,6 +29,8 @@ SOURCES = (
     "kernels/ops/vision/*",
     "vera_mobile/model/*.py",
     "vera_mobile/quant/*.py",
+    "kernels/ops/bake/*",
+    "vera_mobile/native/*.py",
     "vera_mobile/bundle.py",
     "vera_mobile/runtime.py",
 )

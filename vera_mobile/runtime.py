@@ -169,8 +169,7 @@ class ExecuTorchPlanner:
         if self._own_decoder:
             # nothing is packed at load, so a second photo maps it again in milliseconds; until then
             # its weights and images (145 MB at 0.5B) need not stay beside the decoder's
-            self._methods.pop("vision", None)
-            self._programs.pop("vision", None)
+            self._release("vision")
         return tokens
 
     def embed(self, ids: np.ndarray) -> np.ndarray:
@@ -218,10 +217,15 @@ class ExecuTorchPlanner:
 
     def load(self) -> None:
         for name in PROGRAMS:
+            # with a renderer file there is no program that bakes
             if name not in self._methods and not (name == "bake" and self._has_renderer):
                 self._load(name)
         if self._has_renderer:
             self._native_renderer()
+
+    def _release(self, name: str) -> None:
+        self._methods.pop(name, None)
+        self._programs.pop(name, None)
 
     def unload(self) -> None:
         """Give the memory of all programs back; the next call loads anew."""

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from vera_mobile.bench.count_pte import count_programs
+from vera_mobile.bench.counts import Case, bake_calls
 from vera_mobile.bundle import Bundle
 from vera_mobile.errors import BundleError, InvalidArgument
 from vera_mobile.export.differences import sqnr_db
@@ -26,7 +28,13 @@ from vera_mobile.export.verify import lattice, verify_bundle
 from vera_mobile.model.config import ModelConfig, vera_nano
 from vera_mobile.model.tokens import build_tokenizer
 from vera_mobile.model.vlm import VeraModel
-from vera_mobile.runtime import ExecuTorchPlanner, Planner, TorchPlanner
+from vera_mobile.runtime import (
+    BAKE_POINTS,
+    RENDERER_FILE,
+    ExecuTorchPlanner,
+    Planner,
+    TorchPlanner,
+)
 
 # float32 on both sides, sums in another order: measured 6e-7 at values of size 1
 FLOAT_TOLERANCE = 1e-5
@@ -215,6 +223,20 @@ def test_manifest_names_what_runs_where(android: Bundle) -> None:
     }
     assert android.manifest.files["head"].backend == "xnnpack"
     assert decoder.inputs[0].shape == (1, "1..256", 64)
+
+
+def test_only_bundles_without_a_renderer_file_hold_a_program_that_bakes(
+    model: VeraModel, host: Bundle, android: Bundle
+) -> None:
+    assert {"bake", "embed"} <= host.manifest.files.keys()
+    assert RENDERER_FILE not in host.manifest.files
+    assert RENDERER_FILE in android.manifest.files
+    assert {"bake", "embed"}.isdisjoint(android.manifest.files)
+    matrices = {n: v.numel() for n, v in model.renderer.named_parameters() if v.dim() == 2}
+    steered = sum(size for name, size in matrices.items() if name.startswith("latent_projections"))
+    once = steered + BAKE_POINTS * (sum(matrices.values()) - steered)
+    bake = count_programs(host, Case(prompt_tokens=4, answer_tokens=1)).stages["bake"]
+    assert bake.multiply_adds == bake_calls(BAKE_POINTS) * once
 
 
 def _copy_with(bundle: Bundle, out: Path, name: str, data: bytes) -> Bundle:

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vera_mobile.assets import checkpoint_folder
-from vera_mobile.bench.count_pte import count_programs, load_program
+from vera_mobile.bench.count_pte import count_programs, count_renderer, load_program
 from vera_mobile.bench.counts import Case, Count, Counted, bake_calls, count_bundle, count_render
 from vera_mobile.bench.xnnpack_graph import count_delegate, read_graph
 from vera_mobile.bundle import Bundle, FileEntry, Manifest
@@ -19,7 +19,7 @@ from vera_mobile.errors import BundleError, InvalidArgument
 from vera_mobile.look import CURVE_KNOTS
 from vera_mobile.model.load import load_checkpoint
 from vera_mobile.model.vlm import VeraModel
-from vera_mobile.runtime import BAKE_POINTS
+from vera_mobile.runtime import RENDERER_FILE
 
 PROMPT, ANSWER = 40, 11
 
@@ -60,9 +60,12 @@ def test_vision_head_and_bake_are_what_pytorch_counts(counted: Counted, model: V
     hidden = torch.zeros(1, 3, config.language.hidden_size)
     head = multiply_adds(lambda: model.retouch_head(hidden))
     assert stages["head"].multiply_adds == head
-    points, latents = torch.zeros(1, BAKE_POINTS, 3), torch.zeros(1, 3, config.renderer.latent_size)
-    once = multiply_adds(lambda: model.renderer(points, latents))
-    assert stages["bake"].multiply_adds == once * bake_calls(BAKE_POINTS)
+    latents = torch.zeros(1, 3, config.renderer.latent_size)
+    # libvera takes the points of the curves in one call, and those of the lattice in another
+    curves, lattice = (torch.zeros(1, points, 3) for points in (27 * CURVE_KNOTS, 33**3))
+    bake = multiply_adds(lambda: model.renderer(curves, latents))
+    bake += multiply_adds(lambda: model.renderer(lattice, latents))
+    assert stages["bake"].multiply_adds == bake
 
 
 def test_decoding_is_counted_from_the_config(counted: Counted, model: VeraModel) -> None:
@@ -90,16 +93,28 @@ def test_a_chunked_prompt_reads_the_weights_once_per_chunk(bundle: Bundle) -> No
 
 def test_weights_of_programs_are_in_the_files(bundle: Bundle, counted: Counted) -> None:
     files = bundle.manifest.files
-    for stage, calls in (("vision", 1), ("head", 1), ("bake", bake_calls(BAKE_POINTS))):
-        share = counted.stages[stage].weight_bytes / calls / files[stage].size_bytes
+    assert "bake" not in files  # libvera bakes from the renderer's weights
+    for stage, calls, name in (
+        ("vision", 1, "vision"),
+        ("head", 1, "head"),
+        ("bake", 2, "renderer"),
+    ):
+        share = counted.stages[stage].weight_bytes / calls / files[name].size_bytes
         assert 0.85 < share <= 1.0, (stage, share)
     stages = count_bundle(bundle, Case(PROMPT, ANSWER)).stages
-    sizes = (files[name].size_bytes for name in ("vision", "decoder", "head", "bake"))
+    sizes = (files[name].size_bytes for name in ("vision", "decoder", "head", "renderer"))
     assert stages["load"].weight_bytes == sum(sizes)
 
 
 def test_the_bake_covers_curves_and_lattice() -> None:
     assert bake_calls(4096) == math.ceil(27 * CURVE_KNOTS / 4096) + math.ceil(33**3 / 4096) == 10
+
+
+def test_a_damaged_renderer_file_is_an_error(bundle: Bundle, tmp_path: Path) -> None:
+    cut = tmp_path / "bake.safetensors"
+    cut.write_bytes(bundle.file(RENDERER_FILE).read_bytes()[:1000])
+    with pytest.raises(BundleError, match="cannot be read"):
+        count_renderer(cut, (1,))
 
 
 def test_rendering_moves_each_pixel_twice() -> None:

@@ -285,12 +285,12 @@ def test_verify_against_the_checkpoint_finds_a_missed_tolerance(
 
 
 def test_verify_of_a_changed_file(vera: Vera, bundle_copy: Path) -> None:
-    raw = bytearray((bundle_copy / "bake.pte").read_bytes())
+    raw = bytearray((bundle_copy / "head.pte").read_bytes())
     raw[-9] ^= 1
-    (bundle_copy / "bake.pte").write_bytes(raw)
+    (bundle_copy / "head.pte").write_bytes(raw)
     done = vera("verify", bundle_copy)
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("vera: Bundle file 'bake'")
+    assert done.err.startswith("vera: Bundle file 'head'")
 
 
 def test_list_recipes(vera: Vera) -> None:

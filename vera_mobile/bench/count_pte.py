@@ -1,8 +1,13 @@
 """Counts of ExecuTorch programs, from their flatbuffers: operators, shapes, types, constants.
 
 XNNPACK delegates hold a graph of their own, which is read with the schema of the installed
-ExecuTorch; the packed decoder's operators are counted from the shapes of their tensors. A
-dimension that the program leaves open has its upper bound in the file and is set to the case's.
+ExecuTorch; libvera's operators are counted from the shapes of their tensors, its bake from the
+renderer's file. A dimension that the program leaves open has its upper bound in the file and is set
+to the case's.
+
+Multiply-adds are those of convolutions and matrix products, as PyTorch's FlopCounterMode has them.
+Small beside those and left out: activation functions, norms, softmax, means, scales, residuals, and
+what finding codes of 8 bits takes.
 """
 
 from __future__ import annotations
@@ -15,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vera_mobile.bench.counts import FORCED, Case, Count, Counted, bake_calls
+from vera_mobile.bench.counts import BAKE_POINTS, FORCED, Case, Count, Counted, bake_calls
 from vera_mobile.bench.xnnpack_graph import count_delegate
 from vera_mobile.bundle import Bundle
 from vera_mobile.errors import BundleError
-from vera_mobile.runtime import BAKE_POINTS, PREFILL_TOKENS, quiet_stderr
+from vera_mobile.runtime import BAKE_POINTS as POINTS_PER_CALL
+from vera_mobile.runtime import PREFILL_TOKENS, RENDERER_FILE, quiet_stderr
 
 LANES = 16
 _BYTES = {"BYTE": 1, "CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 8, "HALF": 2, "FLOAT": 4,
@@ -83,14 +89,18 @@ def count_programs(bundle: Bundle, case: Case) -> Counted:
         prefill += step(end - begin, end, end == case.prompt_tokens)
     steps = case.answer_tokens + FORCED
     middle = step(1, case.prompt_tokens + (steps + 1) // 2, True)  # costs grow evenly with context
-    points = limits.get("bake_points", BAKE_POINTS)
+    points = limits.get("bake_points", POINTS_PER_CALL)
+    if RENDERER_FILE in bundle.manifest.files:  # libvera bakes: its calls take any number of points
+        bake = count_renderer(bundle.file(RENDERER_FILE), BAKE_POINTS)
+    else:
+        bake = run("bake", Step(points, points)) * bake_calls(points)
     stages = {
         "vision": run("vision", Step(1, 1)),
         "prefill": prefill,
         "decode": middle * steps,
         "decode_per_token": middle,
         "head": run("head", Step(1, 1)),
-        "bake": run("bake", Step(points, points)) * bake_calls(points),
+        "bake": bake,
     }
     return Counted(stages, dict(unknown))
 
@@ -137,6 +147,30 @@ def count_method(program: Any, method: str, step: Step) -> tuple[Count, Mapping[
                 total += part
                 unknown.update(missed)
     return total, unknown
+
+
+def count_renderer(path: Path, calls: Sequence[int]) -> Count:
+    """Counts of libvera's bake of a renderer file: calls of so many points each.
+
+    Each call reads all weights and takes the latents' products once; its other products are taken
+    at every point. Raises BundleError for a file that cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path} cannot be read ({error}): export it again.") from error
+    matrices = {name: tensor for name, tensor in tensors.items() if tensor.ndim == 2}
+    steered = {name for name in matrices if name.startswith("latent_projections.")}
+    per_call = sum(matrices[name].size for name in steered)
+    per_point = sum(matrix.size for name, matrix in matrices.items() if name not in steered)
+    weights = sum(tensor.nbytes for tensor in tensors.values())
+    total, points = Count(), 4 * 3 * 2  # float32 colours in and out
+    for count in calls:
+        total += Count(weights, points * count, 0, per_call + per_point * count)
+    return total
 
 
 def _value(entry: Any) -> Any:
@@ -236,11 +270,84 @@ def _attention(args: Sequence[Any], step: Step) -> Count:
     return Count(0, 2 * step.tokens * width * query.item_bytes, cache, 2 * width * looks)
 
 
+def _called(args: Sequence[Any], multiply_adds: int) -> Count:
+    """A call of an operator that keeps what is between its layers to itself: its constants, the
+    image that it takes and the one that it gives."""
+    weights = sum(a.size_bytes for a in args if isinstance(a, Tensor) and a.constant)
+    return Count(weights, args[0].size_bytes + args[-1].size_bytes, 0, multiply_adds)
+
+
+def _pixels(image: Tensor) -> int:
+    """Of an image (1, H, W, C)."""
+    return math.prod(image.shape[1:3])
+
+
+def _rows(outputs: Tensor) -> int:
+    """Of the matrix with these multipliers and biases (2, rows)."""
+    return outputs.shape[1]
+
+
+def _vision_stem(args: Sequence[Any], step: Step) -> Count:
+    """(pixels, conv, depthwise, weights, inverses, outputs, out): 3x3 of stride 2 on 3 colours, 3x3
+    per channel of stride 2, 1x1."""
+    conv, outputs, out = args[1], args[5], args[-1]
+    channels, pixels = conv.shape[1], _pixels(out)
+    return _called(args, pixels * channels * (4 * 27 + 9 + _rows(outputs)))
+
+
+def _vision_down(args: Sequence[Any], step: Step) -> Count:
+    """(x, spatial, weights, inverses, outputs, out): 7x7 per channel of stride 2, 1x1."""
+    channels, outputs, out = args[3].shape[0], args[4], args[-1]
+    return _called(args, _pixels(out) * channels * (49 + _rows(outputs)))
+
+
+def _vision_depthwise(args: Sequence[Any], step: Step) -> Count:
+    """(x, filter (taps and a bias, C), out)."""
+    x, taps = args[0], args[1].shape[0] - 1
+    return _called(args, math.prod(x.shape) * taps)
+
+
+def _vision_block(args: Sequence[Any], step: Step) -> Count:
+    """(x, mixer, codes, taps, expand, expand outputs, reduce, reduce inverses, reduce outputs,
+    zero, out): 3x3 per channel in blocks with a mixer, 7x7 per channel, and two 1x1."""
+    x, mixer, expand, reduce = args[0], args[1], args[5], args[8]
+    mixed = 9 if mixer.shape[0] else 0
+    return _called(
+        args,
+        math.prod(x.shape) * (mixed + 49)
+        + _pixels(x) * _rows(expand) * (x.shape[3] + _rows(reduce)),
+    )
+
+
+def _vision_attention(args: Sequence[Any], step: Step) -> Count:
+    """(x, norm, qkv, qkv outputs, mix, mix outputs, head_dim, eps, out): every position looks at
+    all, for its scores and for the mix of their values."""
+    x, qkv, mix = args[0], args[3], args[5]
+    values = math.prod(x.shape)
+    return _called(args, values * (_rows(qkv) + _rows(mix) + 2 * _pixels(x)))
+
+
+def _vision_tokens(args: Sequence[Any], step: Step) -> Count:
+    """(x, expand, squeeze, squeeze outputs, excite, excite outputs, up, up inverses, up outputs,
+    last, last outputs, out): 3x3 per channel to the features, squeeze and excite of their means,
+    then two products per token."""
+    x, squeeze, excite, up, last = (args[i] for i in (0, 3, 5, 8, 10))
+    features = _rows(excite)
+    per_token = features * (9 + _rows(up)) + _rows(up) * _rows(last)
+    return _called(args, _pixels(x) * per_token + 2 * features * _rows(squeeze))
+
+
 _RULES: dict[str, Rule] = {
     "vera::decoder_layer": _decoder_layer,
     "vera::logits": _logits,
     "vera::embed": _embed,
     "vera::last_norm": _last_norm,
+    "vera::vision_stem": _vision_stem,
+    "vera::vision_down": _vision_down,
+    "vera::vision_depthwise": _vision_depthwise,
+    "vera::vision_block": _vision_block,
+    "vera::vision_attention": _vision_attention,
+    "vera::vision_tokens": _vision_tokens,
     "llama::custom_sdpa": _attention,
     "aten::mm": _product,
     "aten::bmm": _product,

@@ -16,9 +16,9 @@ from vera_mobile.errors import InvalidArgument
 from vera_mobile.look import CURVE_KNOTS
 
 COUNTERS = "vera_mobile.counters"
-PROGRAMS = ("vision", "decoder", "head", "bake")
 LUT_SIZE = 33
 CURVE_LINES = 27  # lines along which `Look.bake` fits its curves
+BAKE_POINTS = (CURVE_LINES * CURVE_KNOTS, LUT_SIZE**3)  # that it asks for, in this order
 FORCED = 2  # steps of the first two retouch tokens, after the text
 MEGAPIXELS = (2, 12, 48)
 RENDER_MULTIPLY_ADDS = 18  # per pixel: 3 curves, 4 corners x 3 channels, 3 to mix with the photo
@@ -102,8 +102,7 @@ def count_bundle(bundle: Bundle, case: Case) -> Counted:
 
 def bake_calls(points_per_call: int) -> int:
     """Runs of the bake program for one look: the curves' lines, then the lattice."""
-    curves = math.ceil(CURVE_LINES * CURVE_KNOTS / points_per_call)
-    return curves + math.ceil(LUT_SIZE**3 / points_per_call)
+    return sum(math.ceil(points / points_per_call) for points in BAKE_POINTS)
 
 
 def count_render(pixels: int) -> Count:
