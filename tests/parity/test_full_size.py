@@ -24,9 +24,9 @@ from vera_mobile.model.pixels import vision_pixels
 
 ROOT = Path(__file__).parents[2]
 # decibels of a stage against float32, measured on 2026-11-23 less 3 dB (android-int4: image tokens
-# 29.5, logits 7.9, lattice 29.6; android-int8: 29.4, 21.0, 42.9; ios-int4: 29.8, 7.8, 28.7; ios-int8:
-# 29.8, 24.5, 48.6); npu-onnx-int8: guesses that a first run must replace. A program with one wrong
-# layer is near 0
+# 29.5, logits 7.9, lattice 29.6; android-int8: 29.4, 21.0, 42.9; ios-int4: 29.8, 7.8, 28.7;
+# ios-int8: 29.8, 24.5, 48.6); npu-onnx-int8: guesses that a first run must replace. A program with
+# one wrong layer is near 0
 FLOORS = {
     "android-int4": {"image_tokens": 26.5, "logits": 4.9, "lattice": 26.6},
     "android-int8": {"image_tokens": 26.4, "logits": 18.0, "lattice": 39.9},
