@@ -146,8 +146,7 @@ def ours(args: argparse.Namespace) -> dict[str, float]:
     before = peak_mb()
     planner = ExecuTorchPlanner(bundle)
     random = np.random.Generator(np.random.PCG64(0))
-    size = planner.image_size
-    pixels = random.random((1, 3, size, size), dtype=np.float32)
+    pixels = random.random((1, 3, planner.image_size, planner.image_size), dtype=np.float32)
     words = random.integers(0, 30000, (1, PROMPT))
 
     def prompt(image: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pages import browse, screen
 from PIL import Image
 
 from vera_mobile.errors import FileError, InvalidArgument
@@ -314,32 +314,7 @@ def test_bundle_is_shown_as_described(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    chromium = next(filter(None, map(shutil.which, names)), None)
-    if chromium is None:
-        pytest.skip("no chromium on this machine: the page is not tried in a browser")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    chromedriver = shutil.which("chromedriver")
-    if chromedriver is None:
-        pytest.fail("chromium without chromedriver: install the package chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
-    driver.set_script_timeout(20)
-    yield driver
-    driver.quit()
-
-
-def screen(browser: Any, width: int, height: int, *, scheme: str = "light") -> None:
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    yield from browse()
 
 
 def slider(browser: Any) -> tuple[int, str, str]:
