@@ -9,14 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/bake_args.h"
 #include "cpu/check.h"
 #include "cpu/tiles.h"
 #include "ops/bake/bake.h"
 #include "vera/vera.h"
-
-struct vera_renderer {
-  vera::PackedRenderer packed;
-};
 
 namespace vera {
 namespace {
@@ -192,18 +189,14 @@ std::vector<float> EvenAxes(int32_t size) {
 
 vera_status Bake(const vera_renderer* renderer, const float* latents, const float* strengths,
                  const float* axes, int32_t size, float* lut, const vera_bake_options* options) {
-  vera_bake_options read;
-  if (!ReadBakeOptions(options, &read) || lut == nullptr || size < 2 || size > 129 ||
-      !PointersAligned({latents, strengths, axes, lut}) ||
-      !LookIsValid(renderer, latents, strengths) ||
-      (axes != nullptr && !AllAllowed(axes, 3 * static_cast<size_t>(size)))) {
+  LatticeBake read;
+  if (!ReadLatticeBake(renderer, latents, strengths, axes, size, options, &read) ||
+      lut == nullptr || !PointersAligned({lut})) {
     return VERA_STATUS_INVALID_ARGUMENT;
   }
   const int64_t nodes = size;
-  std::vector<float> lattice = axes == nullptr ? EvenAxes(size)
-                                               : std::vector<float>(axes, axes + 3 * size);
-  const Points points = {nullptr, std::move(lattice), nodes, nodes * nodes * nodes};
-  return Evaluate(renderer->packed, latents, strengths, points, lut, read);
+  const Points points = {nullptr, std::move(read.axes), nodes, nodes * nodes * nodes};
+  return Evaluate(renderer->packed, latents, strengths, points, lut, read.options);
 }
 
 vera_status BakePoints(const vera_renderer* renderer, const float* latents,
@@ -249,6 +242,20 @@ vera_status Guarded(Work work) {
 }
 
 }  // namespace
+
+bool ReadLatticeBake(const vera_renderer* renderer, const float* latents, const float* strengths,
+                     const float* axes, int32_t size, const vera_bake_options* options,
+                     LatticeBake* read) {
+  if (!ReadBakeOptions(options, &read->options) || size < 2 || size > 129 ||
+      !PointersAligned({latents, strengths, axes}) ||
+      !LookIsValid(renderer, latents, strengths) ||
+      (axes != nullptr && !AllAllowed(axes, 3 * static_cast<size_t>(size)))) {
+    return false;
+  }
+  read->axes = axes == nullptr ? EvenAxes(size) : std::vector<float>(axes, axes + 3 * size);
+  return true;
+}
+
 }  // namespace vera
 
 vera_status vera_renderer_create(const vera_renderer_weights* weights, vera_renderer** renderer) {

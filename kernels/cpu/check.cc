@@ -19,6 +19,13 @@ bool ValuesAreValid(const void* values, vera_value_type type, int32_t size, int3
          reinterpret_cast<uintptr_t>(values) % static_cast<size_t>(bytes) == 0;
 }
 
+bool CurvesAreValid(const vera_look& look) {
+  const bool no_output_curves = look.output_curves == nullptr && look.output_curve_size == 0;
+  return ValuesAreValid(look.curves, look.curve_type, look.curve_size, 4096) &&
+         (no_output_curves || ValuesAreValid(look.output_curves, look.output_curve_type,
+                                             look.output_curve_size, 4096));
+}
+
 struct Plane {
   uintptr_t begin;
   int64_t stride, row_bytes, rows;
@@ -79,12 +86,13 @@ bool ReadOptions(const vera_render_options* from, vera_render_options* to) {
 }
 
 bool ReadLook(const vera_look* from, vera_look* to) {
-  if (!CopyStruct(from, sizeof(*to), sizeof(*to), to)) return false;
-  const bool no_output_curves = to->output_curves == nullptr && to->output_curve_size == 0;
-  return ValuesAreValid(to->curves, to->curve_type, to->curve_size, 4096) &&
-         ValuesAreValid(to->lut, to->lut_type, to->lut_size, 129) &&
-         (no_output_curves ||
-          ValuesAreValid(to->output_curves, to->output_curve_type, to->output_curve_size, 4096));
+  return CopyStruct(from, sizeof(*to), sizeof(*to), to) && CurvesAreValid(*to) &&
+         ValuesAreValid(to->lut, to->lut_type, to->lut_size, 129);
+}
+
+bool ReadCurves(const vera_look* from, vera_look* to) {
+  return CopyStruct(from, sizeof(*to), sizeof(*to), to) && CurvesAreValid(*to) &&
+         to->lut == nullptr && to->lut_type == 0 && to->lut_size == 0;
 }
 
 bool ReadFrame(const vera_frame* from, vera_frame* to, FormatInfo* info) {

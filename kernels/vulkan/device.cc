@@ -51,7 +51,7 @@ void Buffer::Free() {
   bytes = 0;
 }
 
-vera_status Device::Open(const DeviceRequest& request, std::unique_ptr<Device>* device,
+vera_status Device::Open(const DeviceRequest& request, std::shared_ptr<Device>* device,
                          std::string* why) {
   std::unique_ptr<Device> made(new Device());
   vera_status status = made->LoadLibrary(request.library, why);
@@ -260,13 +260,14 @@ vera_status Device::Run(const std::function<void(VkCommandBuffer)>& record) cons
   VkResult result = vk_.vkBeginCommandBuffer(commands_, &begin);
   if (result != VK_SUCCESS) return ToStatus(result);
   record(commands_);
-  // Submission itself makes the host's writes visible; the way back needs a barrier.
+  // Submission itself makes the host's writes visible. The way back needs a barrier, and so does a
+  // later submission that reads what this one wrote.
   auto barrier = Described<VkMemoryBarrier>(VK_STRUCTURE_TYPE_MEMORY_BARRIER);
   barrier.srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
-  barrier.dstAccessMask = VK_ACCESS_HOST_READ_BIT;
+  barrier.dstAccessMask = VK_ACCESS_HOST_READ_BIT | VK_ACCESS_SHADER_READ_BIT;
   vk_.vkCmdPipelineBarrier(
       commands_, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
-      VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &barrier, 0, nullptr, 0, nullptr);
+      VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &barrier, 0, nullptr, 0, nullptr);
   result = vk_.vkEndCommandBuffer(commands_);
   if (result != VK_SUCCESS) return ToStatus(result);
   auto submit = Described<VkSubmitInfo>(VK_STRUCTURE_TYPE_SUBMIT_INFO);

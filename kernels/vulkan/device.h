@@ -69,7 +69,7 @@ struct DeviceRequest {
 class Device {
  public:
   // UNSUPPORTED_FORMAT with the reason in *why where there is none that fits.
-  static vera_status Open(const DeviceRequest& request, std::unique_ptr<Device>* device,
+  static vera_status Open(const DeviceRequest& request, std::shared_ptr<Device>* device,
                           std::string* why);
   ~Device();
   Device(const Device&) = delete;
@@ -82,7 +82,7 @@ class Device {
   uint32_t MemoryType(uint32_t allowed, VkMemoryPropertyFlags wanted) const;
 
   // Records commands, runs them and waits. Writes of the host before and of the device after are
-  // visible to the other.
+  // visible to the other, and those of the device to later runs.
   vera_status Run(const std::function<void(VkCommandBuffer)>& record) const;
 
   const std::string& name() const { return name_; }

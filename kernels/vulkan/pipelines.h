@@ -4,9 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <string>
 
+#include "vulkan/compute_pipeline.h"
 #include "vulkan/device.h"
 
 namespace vera {
@@ -32,13 +31,7 @@ constexpr uint32_t kFlagTrilinear = 1, kFlagExtend = 2, kFlagDither = 4, kFlagBl
                    kFlagHalfNodes = 16;
 constexpr uint32_t kGroupWidth = 16, kGroupHeight = 8;
 
-// SPIR-V of one precision; a test gives another.
-struct Module {
-  const uint32_t* words;
-  size_t bytes;
-  const char* suffix;  // of the entry points' names
-};
-Module ModuleOf(bool half);
+Module RenderModule(bool half);
 
 // What a kernel reads and writes: buffers, or views of images in general layout.
 struct Bindings {
@@ -55,7 +48,6 @@ struct Bindings {
 class Pipelines {
  public:
   Pipelines(const Device& device, const Module& module) : device_(device), module_(module) {}
-  ~Pipelines();
   Pipelines(const Pipelines&) = delete;
   Pipelines& operator=(const Pipelines&) = delete;
 
@@ -64,22 +56,9 @@ class Pipelines {
   void Dispatch(Kernel kernel, const RenderParams& params, VkCommandBuffer commands) const;
 
  private:
-  struct Pipeline {
-    VkDescriptorSetLayout set_layout = VK_NULL_HANDLE;
-    VkPipelineLayout layout = VK_NULL_HANDLE;
-    VkPipeline pipeline = VK_NULL_HANDLE;
-    VkDescriptorPool pool = VK_NULL_HANDLE;
-    VkDescriptorSet set = VK_NULL_HANDLE;
-  };
-  VkResult CreateLayouts(Kernel kernel, Pipeline* made);
-  VkResult CreatePipeline(Kernel kernel, Pipeline* made);
-  VkResult CreateSet(Kernel kernel, Pipeline* made);
-  void UpdateSet(Kernel kernel, const Bindings& bindings) const;
-
   const Device& device_;
   Module module_;
-  VkShaderModule shader_ = VK_NULL_HANDLE;
-  Pipeline pipelines_[kKernels];
+  ComputePipeline pipelines_[kKernels];
 };
 
 }  // namespace vera

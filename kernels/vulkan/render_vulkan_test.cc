@@ -370,7 +370,8 @@ TEST_F(RenderVulkanTest, SelfTestAndName) {
 // A shader whose 255.0 is 250.0 stands for a driver that computes wrongly.
 TEST_F(RenderVulkanTest, DeviceThatComputesOtherColoursIsRefused) {
   for (const bool half : {false, true}) {
-    Module module = ModuleOf(half);
+    Shaders shaders = ShadersOf(half);
+    Module& module = shaders.render;
     std::vector<uint32_t> words(module.words, module.words + module.bytes / 4);
     const float right = 255.0f, wrong = 250.0f;
     uint32_t right_bits, wrong_bits;
@@ -385,7 +386,7 @@ TEST_F(RenderVulkanTest, DeviceThatComputesOtherColoursIsRefused) {
       module.words = words.data();
       std::unique_ptr<Renderer> renderer;
       std::string why;
-      ASSERT_EQ(0, Renderer::Open(request, module, &renderer, &why)) << why;
+      ASSERT_EQ(0, Renderer::Open(request, shaders, &renderer, &why)) << why;
       EXPECT_EQ(damaged ? kUnsupported : VERA_STATUS_OK, renderer->SelfTest(&why));
       EXPECT_EQ(damaged, why.find("other colours") != std::string::npos) << why;
     }
@@ -408,7 +409,7 @@ TEST_F(RenderVulkanTest, MissingDevicesAreNamed) {
   EXPECT_EQ(1, vera_gpu_open(nullptr, &gpu, message, sizeof(message)));
   EXPECT_EQ(1, vera_gpu_open(&options, nullptr, message, sizeof(message)));
   DeviceRequest request;
-  std::unique_ptr<Device> device;
+  std::shared_ptr<Device> device;
   std::string why;
   for (const char* library : {"libno_such_vulkan.so", "libm.so.6"}) {
     request.library = library;

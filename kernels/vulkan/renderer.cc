@@ -23,26 +23,9 @@ bool KernelOf(vera_pixel_format format, Kernel* kernel) {
   }
 }
 
-// To nearest even; magnitudes are at most 65504.
-uint16_t ToHalf(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  const uint32_t magnitude = bits & 0x7FFFFFFFu;
-  const uint32_t sign = (bits ^ magnitude) >> 16;
-  if (magnitude < 0x38800000u) {  // a denormal half: its step is the last bit of 0.5 to 1
-    float shifted;
-    std::memcpy(&shifted, &magnitude, 4);
-    shifted += 0.5f;
-    std::memcpy(&bits, &shifted, 4);
-    return static_cast<uint16_t>(sign | (bits - 0x3F000000u));
-  }
-  const uint32_t rounded = magnitude + 0x0FFFu + (magnitude >> 13 & 1u);
-  return static_cast<uint16_t>(sign | (rounded - 0x38000000u) >> 13);
-}
-
 void StoreHalfNodes(const float* nodes, size_t count, void* out) {
   uint16_t* halves = static_cast<uint16_t*>(out);
-  for (size_t i = 0; i < 4 * count; ++i) halves[i] = ToHalf(nodes[i]);
+  for (size_t i = 0; i < 4 * count; ++i) halves[i] = FloatToHalf(nodes[i]);
 }
 
 }  // namespace
@@ -63,31 +46,46 @@ struct Renderer::Job {
   RenderParams params = {};
 };
 
-vera_status Renderer::Open(const DeviceRequest& request, const Module& module,
+vera_status Renderer::Open(const DeviceRequest& request, const Shaders& shaders,
                            std::unique_ptr<Renderer>* renderer, std::string* why) {
   std::unique_ptr<Renderer> made(new Renderer());
   const vera_status status = Device::Open(request, &made->device_, why);
   if (status != VERA_STATUS_OK) return status;
   made->half_ = request.half;
-  made->pipelines_ = std::make_unique<Pipelines>(*made->device_, module);
+  made->pipelines_ = std::make_unique<Pipelines>(*made->device_, shaders.render);
+  made->baker_ = std::make_unique<Baker>(made->device_, shaders.bake, request.half);
   *renderer = std::move(made);
   return VERA_STATUS_OK;
 }
 
-vera_status Renderer::Upload(const vera_look& look, const vera_render_options& options,
-                             RenderParams* params) {
+vera_status Renderer::UploadNodes(const PreparedLook& look, bool half) {
+  const size_t n = static_cast<size_t>(look.lut_size), count = n * n * n;
+  const size_t bytes = count * (half ? 8 : 16);
+  const vera_status status = device_->Reserve(bytes, &nodes_);
+  if (status != VERA_STATUS_OK) return status;
+  if (half) {
+    StoreHalfNodes(look.nodes.get(), count, nodes_.mapped);
+  } else {
+    std::memcpy(nodes_.mapped, look.nodes.get(), bytes);
+  }
+  return VERA_STATUS_OK;
+}
+
+vera_status Renderer::Upload(const vera_look& look, const DeviceLut* lut,
+                             const vera_render_options& options, RenderParams* params) {
   RenderJob job;  // as if for float pixels: the device has one form of a look for all formats
   job.src.sample = job.dst.sample = Sample::kFloat;
-  vera_status status = PrepareLook(look, &job);
-  if (status != VERA_STATUS_OK) return status;
+  const bool half_nodes =
+      lut != nullptr ? lut->half : half_ || look.lut_type == VERA_VALUE_FLOAT16;
+  vera_look sized = look;
+  if (lut != nullptr) sized.lut_size = lut->size;
+  vera_status status =
+      lut != nullptr ? PrepareCurves(sized, &job.look) : PrepareLook(sized, &job);
   const PreparedLook& ready = job.look;
-  const size_t n = static_cast<size_t>(ready.lut_size), count = n * n * n;
+  if (status == VERA_STATUS_OK && lut == nullptr) status = UploadNodes(ready, half_nodes);
   const size_t curve_bytes = 3 * sizeof(float) * static_cast<size_t>(ready.curve_size);
   const size_t output_bytes = 3 * sizeof(float) * static_cast<size_t>(ready.output_curve_size);
-  const bool half_nodes = half_ || look.lut_type == VERA_VALUE_FLOAT16;
-  const size_t node_bytes = count * (half_nodes ? 8 : 16);
-  status = device_->Reserve(curve_bytes, &curves_);
-  if (status == VERA_STATUS_OK) status = device_->Reserve(node_bytes, &nodes_);
+  if (status == VERA_STATUS_OK) status = device_->Reserve(curve_bytes, &curves_);
   // Bound even where it is not read, so it must exist.
   if (status == VERA_STATUS_OK) {
     status = device_->Reserve(std::max<size_t>(output_bytes, 16), &output_curves_);
@@ -95,11 +93,6 @@ vera_status Renderer::Upload(const vera_look& look, const vera_render_options& o
   if (status != VERA_STATUS_OK) return status;
   std::memcpy(curves_.mapped, ready.curves.get(), curve_bytes);
   if (output_bytes > 0) std::memcpy(output_curves_.mapped, ready.output_curves.get(), output_bytes);
-  if (half_nodes) {
-    StoreHalfNodes(ready.nodes.get(), count, nodes_.mapped);
-  } else {
-    std::memcpy(nodes_.mapped, ready.nodes.get(), node_bytes);
-  }
   params->strength = options.strength;
   params->curve_size = ready.curve_size;
   params->lut_size = ready.lut_size;
@@ -111,6 +104,22 @@ vera_status Renderer::Upload(const vera_look& look, const vera_render_options& o
       (half_nodes ? kFlagHalfNodes : 0);
   params->dither_phase = DitherPhase(options.origin_x, options.origin_y);
   return VERA_STATUS_OK;
+}
+
+vera_status Renderer::Upload(const vera_renderer* renderer, DeviceNetwork* network) const {
+  if (renderer == nullptr) return VERA_STATUS_INVALID_ARGUMENT;
+  return baker_->Upload(*renderer, network);
+}
+
+vera_status Renderer::Bake(const DeviceNetwork* network, const float* latents,
+                           const float* strengths, const float* axes, int32_t lut_size,
+                           const vera_bake_options* options, DeviceLut* lut) {
+  LatticeBake lattice;
+  if (network == nullptr || network->device != device_ ||
+      !ReadLatticeBake(network->renderer, latents, strengths, axes, lut_size, options, &lattice)) {
+    return VERA_STATUS_INVALID_ARGUMENT;
+  }
+  return baker_->Bake(*network, latents, strengths, lattice, lut_size, lut);
 }
 
 vera_status Renderer::RenderTile(const Job& job, int64_t tile) {
@@ -136,13 +145,17 @@ vera_status Renderer::RenderTile(const Job& job, int64_t tile) {
   return VERA_STATUS_OK;
 }
 
-vera_status Renderer::Render(const vera_look* given_look, const vera_frame* given_src,
-                             const vera_frame* given_dst, const vera_render_options* given) {
+vera_status Renderer::Render(const vera_look* given_look, const DeviceLut* lut,
+                             const vera_frame* given_src, const vera_frame* given_dst,
+                             const vera_render_options* given) {
   vera_look look;
   vera_frame src, dst;
   vera_render_options options;
   FormatInfo src_info, dst_info;
-  if (!ReadLook(given_look, &look) || !ReadOptions(given, &options) ||
+  const bool look_is_valid =
+      lut != nullptr ? lut->device == device_ && ReadCurves(given_look, &look)
+                     : ReadLook(given_look, &look);
+  if (!look_is_valid || !ReadOptions(given, &options) ||
       !ReadFrame(given_src, &src, &src_info) || !ReadFrame(given_dst, &dst, &dst_info) ||
       !FramesFit(src, src_info, dst, dst_info, options)) {
     return VERA_STATUS_INVALID_ARGUMENT;
@@ -156,7 +169,7 @@ vera_status Renderer::Render(const vera_look* given_look, const vera_frame* give
     return VERA_STATUS_UNSUPPORTED_FORMAT;
   }
   RenderParams params = {};
-  vera_status status = Upload(look, options, &params);
+  vera_status status = Upload(look, lut, options, &params);
   if (status != VERA_STATUS_OK || empty) return status;
   if (src.format == VERA_PIXEL_FORMAT_BGRA8) params.flags |= kFlagBlueFirst;
   Job job(src, dst);
@@ -167,7 +180,7 @@ vera_status Renderer::Render(const vera_look* given_look, const vera_frame* give
       static_cast<size_t>(job.tile_width * job.tile_height * job.pixel_bytes);
   status = device_->Reserve(tile_bytes, &source_);
   if (status == VERA_STATUS_OK) status = device_->Reserve(tile_bytes, &destination_);
-  Bindings bindings = LookBindings();
+  Bindings bindings = LookBindings(lut);
   bindings.source = &source_;
   bindings.destination = &destination_;
   if (status == VERA_STATUS_OK) status = pipelines_->Bind(kernel, bindings);

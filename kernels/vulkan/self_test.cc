@@ -1,8 +1,10 @@
-// Small pictures of every format on the device and on the CPU: what decides whether to trust it.
+// Small pictures of every format and a small bake on the device and on the CPU: what decides whether
+// to trust it.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "vera/vera.h"
@@ -103,9 +105,123 @@ bool Agree(const FormatInfo& info, bool half, const std::vector<uint8_t>& expect
   return true;
 }
 
+// A network of random weights whose layers need two passes of the shader, padding, and a last thread
+// with nothing to do.
+constexpr int32_t kWidths[3] = {20, 130, 300};
+constexpr int32_t kLatentSize = 5;
+
+class TestNetwork {
+ public:
+  TestNetwork() {
+    int32_t inputs = 3;
+    for (size_t i = 0; i < 3; ++i) {
+      const int32_t width = kWidths[i];
+      layers_[i] = {Fill(width * inputs, 3.0f / std::sqrt(static_cast<float>(inputs))),
+                    Fill(width, 0.5f), Fill(width, 1.0f), Fill(width, 0.1f),
+                    Fill(width * 3 * kLatentSize, 0.3f), Fill(width, 0.1f), width, 0};
+      inputs = width;
+    }
+    vera_renderer_weights weights = {};
+    weights.struct_size = sizeof(weights);
+    weights.layers = layers_;
+    weights.out_weight = Fill(3 * inputs, 3.0f / std::sqrt(static_cast<float>(inputs)));
+    weights.out_bias = Fill(3, 0.1f);
+    weights.layer_count = 3;
+    weights.latent_size = kLatentSize;
+    weights.output = VERA_RENDERER_OUTPUT_SIGMOID;
+    weights.norm_epsilon = 1e-5f;
+    latents_ = Fill(3 * kLatentSize, 1.0f);
+    status_ = vera_renderer_create(&weights, &renderer_);
+  }
+  ~TestNetwork() { vera_renderer_destroy(renderer_); }
+  TestNetwork(const TestNetwork&) = delete;
+  TestNetwork& operator=(const TestNetwork&) = delete;
+  const vera_renderer* renderer() const { return renderer_; }
+  const float* latents() const { return latents_; }
+  vera_status status() const { return status_; }
+
+ private:
+  // Uniform in +-bound.
+  const float* Fill(int32_t count, float bound) {
+    std::vector<float> numbers;
+    for (int32_t i = 0; i < count; ++i) numbers.push_back(bound * (2.0f * noise_.Unit() - 1.0f));
+    values_.push_back(std::move(numbers));
+    return values_.back().data();  // moving a vector leaves its numbers where they are
+  }
+  Noise noise_;
+  std::vector<std::vector<float>> values_;
+  vera_renderer_layer layers_[3];
+  const float* latents_;
+  vera_renderer* renderer_ = nullptr;
+  vera_status status_;
+};
+
 }  // namespace
 
 vera_status Renderer::SelfTest(std::string* why) {
+  const vera_status status = SelfTestRender(why);
+  return status == VERA_STATUS_OK ? SelfTestBake(why) : status;
+}
+
+// The LUT on the device against the CPU's, then a picture that is rendered with it against one that
+// is rendered with what was read back.
+vera_status Renderer::SelfTestBake(std::string* why) {
+  const TestNetwork network;
+  const float strengths[3] = {1.0f, 0.5f, 1.5f};
+  vera_bake_options options = {};
+  options.struct_size = sizeof(options);
+  options.threads = 1;
+  std::vector<float> expected(3 * kLutSize * kLutSize * kLutSize), actual(expected.size());
+  DeviceNetwork uploaded;
+  DeviceLut lut;
+  vera_status status = network.status();
+  if (status == VERA_STATUS_OK) {
+    status = vera_bake(network.renderer(), network.latents(), strengths, nullptr, kLutSize,
+                       expected.data(), &options);
+  }
+  if (status == VERA_STATUS_OK) status = Upload(network.renderer(), &uploaded);
+  if (status == VERA_STATUS_OK) {
+    status = Bake(&uploaded, network.latents(), strengths, nullptr, kLutSize, &options, &lut);
+  }
+  if (status != VERA_STATUS_OK) return status;
+  ReadNodes(lut, actual.data());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (!(std::fabs(expected[i] - actual[i]) <= (half_ ? 0.004f : 1e-5f))) {
+      *why = device_->name() + " bakes another LUT than the CPU";
+      return VERA_STATUS_UNSUPPORTED_FORMAT;
+    }
+  }
+  return SelfTestBakedRender(lut, actual, why);
+}
+
+vera_status Renderer::SelfTestBakedRender(const DeviceLut& lut, const std::vector<float>& nodes,
+                                          std::string* why) {
+  FormatInfo info;
+  GetFormatInfo(VERA_PIXEL_FORMAT_RGBA8, &info);
+  TestLook test = MakeLook();
+  test.look.output_curves = nullptr;
+  test.look.output_curve_size = 0;
+  vera_look curves = test.look;
+  curves.lut = nullptr;
+  curves.lut_size = 0;
+  test.look.lut = nodes.data();
+  vera_render_options options = {};
+  options.struct_size = sizeof(options);
+  options.strength = 1.0f;
+  options.threads = 1;
+  std::vector<uint8_t> expected = MakePixels(info), actual = expected;
+  const vera_frame on_cpu = FrameOf(VERA_PIXEL_FORMAT_RGBA8, info, &expected);
+  const vera_frame on_gpu = FrameOf(VERA_PIXEL_FORMAT_RGBA8, info, &actual);
+  vera_status status = vera_render_frame(&test.look, &on_cpu, &on_cpu, &options);
+  if (status == VERA_STATUS_OK) status = Render(&curves, &lut, &on_gpu, &on_gpu, &options);
+  if (status == VERA_STATUS_OK && !Agree(info, half_, expected, actual)) {
+    *why = device_->name() + " renders its own LUT in other colours than the CPU";
+    status = VERA_STATUS_UNSUPPORTED_FORMAT;
+  }
+  return status;
+}
+
+vera_status Renderer::SelfTestRender(std::string* why) {
   TestLook test = MakeLook();
   for (const vera_pixel_format format : {VERA_PIXEL_FORMAT_RGBA8, VERA_PIXEL_FORMAT_BGRA8,
                                          VERA_PIXEL_FORMAT_RGBAF16, VERA_PIXEL_FORMAT_RGBAF32}) {
@@ -126,7 +242,7 @@ vera_status Renderer::SelfTest(std::string* why) {
       const vera_frame on_cpu = FrameOf(format, info, &expected);
       const vera_frame on_gpu = FrameOf(format, info, &actual);
       vera_status status = vera_render_frame(&test.look, &on_cpu, &on_cpu, &options);
-      if (status == VERA_STATUS_OK) status = Render(&test.look, &on_gpu, &on_gpu, &options);
+      if (status == VERA_STATUS_OK) status = Render(&test.look, nullptr, &on_gpu, &on_gpu, &options);
       if (status != VERA_STATUS_OK) return status;
       if (!Agree(info, half_, expected, actual)) {
         *why = device_->name() + " computes other colours than the CPU";

@@ -77,7 +77,7 @@ void RenderImages(Renderer* renderer, const vera_look& look, Kernel kernel, cons
   const VkFormat format = kernel == Kernel::kTexture8 ? VK_FORMAT_R8G8B8A8_UNORM
                                                       : VK_FORMAT_R16G16B16A16_SFLOAT;
   RenderParams params;
-  ASSERT_EQ(0, renderer->Upload(look, options, &params));
+  ASSERT_EQ(0, renderer->Upload(look, nullptr, options, &params));
   params.width = static_cast<uint32_t>(src.frame.width);
   params.height = static_cast<uint32_t>(src.frame.height);
   const Image from(device, format, params.width, params.height, VK_IMAGE_USAGE_SAMPLED_BIT);
@@ -85,7 +85,7 @@ void RenderImages(Renderer* renderer, const vera_look& look, Kernel kernel, cons
   Buffer staging;
   ASSERT_EQ(0, device.Reserve(src.bytes.size(), &staging));
   std::memcpy(staging.mapped, src.bytes.data(), src.bytes.size());
-  Bindings bindings = renderer->LookBindings();
+  Bindings bindings = renderer->LookBindings(nullptr);
   bindings.source_view = from.view;
   bindings.destination_view = to.view;
   ASSERT_EQ(0, renderer->pipelines().Bind(kernel, bindings));
@@ -116,7 +116,7 @@ TEST(TextureVulkanTest, TexturesMatchReference) {
     request.half = half;
     std::unique_ptr<Renderer> renderer;
     std::string why;
-    ASSERT_EQ(0, Renderer::Open(request, ModuleOf(half), &renderer, &why)) << why;
+    ASSERT_EQ(0, Renderer::Open(request, ShadersOf(half), &renderer, &why)) << why;
     for (const Kernel kernel : {Kernel::kTexture8, Kernel::kTextureF16}) {
       for (const int kind : {0, 1, 2}) {
         const bool eight = kernel == Kernel::kTexture8;

@@ -16,6 +16,14 @@ struct vera_gpu {
   std::unique_ptr<vera::Renderer> renderer;
 };
 
+struct vera_gpu_renderer {
+  vera::DeviceNetwork network;
+};
+
+struct vera_gpu_lut {
+  vera::DeviceLut lut;
+};
+
 namespace vera {
 namespace {
 
@@ -40,7 +48,7 @@ vera_status Open(const vera_gpu_options& options, vera_gpu** gpu, std::string* w
   request.index = options.device_index;
   request.half = options.precision == VERA_GPU_PRECISION_HALF;
   std::unique_ptr<vera_gpu> made(new vera_gpu());
-  vera_status status = Renderer::Open(request, ModuleOf(request.half), &made->renderer, why);
+  vera_status status = Renderer::Open(request, ShadersOf(request.half), &made->renderer, why);
   if (status == VERA_STATUS_OK) status = made->renderer->SelfTest(why);
   if (status == VERA_STATUS_OK) *gpu = made.release();
   return status;
@@ -85,7 +93,60 @@ vera_status vera_gpu_render(vera_gpu* gpu, const vera_look* look, const vera_fra
   if (gpu == nullptr) return VERA_STATUS_INVALID_ARGUMENT;
   return vera::Guarded([&] {
     const std::lock_guard<std::mutex> lock(gpu->mutex);
-    return gpu->renderer->Render(look, src, dst, options);
+    return gpu->renderer->Render(look, nullptr, src, dst, options);
+  });
+}
+
+vera_status vera_gpu_renderer_create(vera_gpu* gpu, const vera_renderer* renderer,
+                                     vera_gpu_renderer** made) {
+  if (made == nullptr) return VERA_STATUS_INVALID_ARGUMENT;
+  *made = nullptr;
+  if (gpu == nullptr) return VERA_STATUS_INVALID_ARGUMENT;
+  return vera::Guarded([&] {
+    const std::lock_guard<std::mutex> lock(gpu->mutex);
+    auto uploaded = std::make_unique<vera_gpu_renderer>();
+    const vera_status status = gpu->renderer->Upload(renderer, &uploaded->network);
+    if (status == VERA_STATUS_OK) *made = uploaded.release();
+    return status;
+  });
+}
+
+void vera_gpu_renderer_destroy(vera_gpu_renderer* renderer) { delete renderer; }
+
+vera_status vera_gpu_bake(vera_gpu* gpu, const vera_gpu_renderer* renderer, const float* latents,
+                          const float* strengths, const float* axes, int32_t lut_size,
+                          vera_gpu_lut** lut, const vera_bake_options* options) {
+  if (lut == nullptr) return VERA_STATUS_INVALID_ARGUMENT;
+  *lut = nullptr;
+  if (gpu == nullptr || renderer == nullptr) return VERA_STATUS_INVALID_ARGUMENT;
+  return vera::Guarded([&] {
+    const std::lock_guard<std::mutex> lock(gpu->mutex);
+    auto baked = std::make_unique<vera_gpu_lut>();
+    const vera_status status = gpu->renderer->Bake(&renderer->network, latents, strengths, axes,
+                                                   lut_size, options, &baked->lut);
+    if (status == VERA_STATUS_OK) *lut = baked.release();
+    return status;
+  });
+}
+
+vera_status vera_gpu_lut_read(vera_gpu* gpu, const vera_gpu_lut* lut, float* out) {
+  if (gpu == nullptr || lut == nullptr || out == nullptr ||
+      lut->lut.device.get() != &gpu->renderer->device()) {
+    return VERA_STATUS_INVALID_ARGUMENT;
+  }
+  vera::ReadNodes(lut->lut, out);
+  return VERA_STATUS_OK;
+}
+
+void vera_gpu_lut_destroy(vera_gpu_lut* lut) { delete lut; }
+
+vera_status vera_gpu_render_lut(vera_gpu* gpu, const vera_look* look, const vera_gpu_lut* lut,
+                                const vera_frame* src, const vera_frame* dst,
+                                const vera_render_options* options) {
+  if (gpu == nullptr || lut == nullptr) return VERA_STATUS_INVALID_ARGUMENT;
+  return vera::Guarded([&] {
+    const std::lock_guard<std::mutex> lock(gpu->mutex);
+    return gpu->renderer->Render(look, &lut->lut, src, dst, options);
   });
 }
 

@@ -1,4 +1,4 @@
-/* C ABI of the GPU renderer of libvera_gpu: vera_render_frame on a Vulkan device.
+/* C ABI of the GPU side of libvera_gpu: vera_bake and vera_render_frame on a Vulkan device.
  *
  * Valid C11 and C++17. Vulkan is looked up when a device is opened, so the library loads and its
  * CPU functions (vera.h) run on machines without it. No C++ exception leaves the library.
@@ -16,7 +16,8 @@ extern "C" {
 typedef struct vera_gpu vera_gpu;
 
 /* FLOAT: all arithmetic in float32. HALF: the LUT is kept and its nodes are summed in half
- * precision, the rest is float32; results differ by up to one 8-bit code (0.002) more. */
+ * precision, the rest is float32; results differ by up to one 8-bit code (0.002) more. A bake keeps
+ * weights and what goes from layer to layer in half precision and sums in float32. */
 typedef int32_t vera_gpu_precision;
 enum { VERA_GPU_PRECISION_FLOAT = 0, VERA_GPU_PRECISION_HALF = 1 };
 
@@ -41,10 +42,11 @@ typedef struct vera_gpu_options {
 VERA_API vera_status vera_gpu_open(const vera_gpu_options* options, vera_gpu** gpu, char* message,
                                    size_t message_bytes);
 
-/* Renders small pictures of every format on the device and on the CPU.
+/* Renders small pictures of every format on the device and on the CPU, and bakes a small network
+ * and renders with that LUT.
  *
- * VERA_STATUS_UNSUPPORTED_FORMAT if they differ by more than one code of 8 bits, or in float by
- * more than 1e-5 (0.004 with HALF). */
+ * VERA_STATUS_UNSUPPORTED_FORMAT if the pictures differ by more than one code of 8 bits, or in float
+ * by more than 1e-5 (0.004 with HALF), or the LUTs by more than 1e-5 (0.004 with HALF). */
 VERA_API vera_status vera_gpu_self_test(vera_gpu* gpu);
 
 /* vera_render_frame on the device: the same arguments, rules and result, but for these:
@@ -60,6 +62,54 @@ VERA_API vera_status vera_gpu_self_test(vera_gpu* gpu);
  * the vera_gpu should be closed. */
 VERA_API vera_status vera_gpu_render(vera_gpu* gpu, const vera_look* look, const vera_frame* src,
                                      const vera_frame* dst, const vera_render_options* options);
+
+/* ---- Bake: latents -> LUT on the device, where a render reads it ---- */
+
+/* The weights of a vera_renderer in the device's memory. */
+typedef struct vera_gpu_renderer vera_gpu_renderer;
+
+/* Copies the weights of a FLOAT32 renderer to the device. `renderer` must stay until the
+ * vera_gpu_renderer is destroyed. *made is NULL unless the status is OK.
+ *
+ * VERA_STATUS_INVALID_ARGUMENT for NULL pointers. VERA_STATUS_UNSUPPORTED_FORMAT for an INT8 renderer,
+ * or one with a hidden layer, but for the last, wider than 256: use vera_bake then.
+ * VERA_STATUS_OUT_OF_MEMORY, VERA_STATUS_INTERNAL_ERROR. */
+VERA_API vera_status vera_gpu_renderer_create(vera_gpu* gpu, const vera_renderer* renderer,
+                                              vera_gpu_renderer** made);
+
+/* Frees a renderer that no call uses any more, before or after its vera_gpu. NULL is allowed. */
+VERA_API void vera_gpu_renderer_destroy(vera_gpu_renderer* renderer);
+
+/* A baked LUT in the device's memory: 16 bytes a node, 8 with HALF. */
+typedef struct vera_gpu_lut vera_gpu_lut;
+
+/* vera_bake on the device: the same arguments and rules, but for these:
+ *
+ * - renderer was made with this gpu. *lut is NULL unless the status is OK.
+ * - Values lie in [0, 1], within 1e-5 of the network in double precision; with HALF within 0.004
+ *   for up to four hidden layers of weights as training starts with, and more for deeper ones.
+ * - options->threads is ignored. cancel is read, and progress called, once per 4096 nodes.
+ *
+ * What the latents add is computed on the CPU, once per look. */
+VERA_API vera_status vera_gpu_bake(vera_gpu* gpu, const vera_gpu_renderer* renderer,
+                                   const float* latents, const float* strengths,
+                                   const float* axes, int32_t lut_size, vera_gpu_lut** lut,
+                                   const vera_bake_options* options);
+
+/* Copies a LUT to `out`: lut_size^3 x 3 float32, as vera_bake writes it.
+ *
+ * VERA_STATUS_INVALID_ARGUMENT for NULL pointers and a lut of another gpu. */
+VERA_API vera_status vera_gpu_lut_read(vera_gpu* gpu, const vera_gpu_lut* lut, float* out);
+
+/* Frees a LUT that no call uses any more, before or after its vera_gpu. NULL is allowed. */
+VERA_API void vera_gpu_lut_destroy(vera_gpu_lut* lut);
+
+/* vera_gpu_render with a LUT that lies on the device. look holds the curves; its lut is NULL, its
+ * lut_type and lut_size are 0. lut was made with this gpu. */
+VERA_API vera_status vera_gpu_render_lut(vera_gpu* gpu, const vera_look* look,
+                                         const vera_gpu_lut* lut, const vera_frame* src,
+                                         const vera_frame* dst,
+                                         const vera_render_options* options);
 
 /* The driver's name of the device; valid until vera_gpu_close. NULL for NULL. */
 VERA_API const char* vera_gpu_device_name(const vera_gpu* gpu);

@@ -113,4 +113,9 @@ void EvaluateReference(const vera_renderer_weights& weights, const float* latent
 
 }  // namespace vera
 
+// What the C ABI hands out.
+struct vera_renderer {
+  vera::PackedRenderer packed;
+};
+
 #endif  // VERA_OPS_BAKE_BAKE_H_

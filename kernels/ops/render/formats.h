@@ -52,6 +52,23 @@ inline float HalfToFloat(uint16_t half) {
   return half & 0x8000u ? -value : value;
 }
 
+// To nearest even, for magnitudes up to 65504.
+inline uint16_t FloatToHalf(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  const uint32_t magnitude = bits & 0x7FFFFFFFu;
+  const uint32_t sign = (bits ^ magnitude) >> 16;
+  if (magnitude < 0x38800000u) {  // a denormal half: its step is the last bit of 0.5 to 1
+    float shifted;
+    std::memcpy(&shifted, &magnitude, 4);
+    shifted += 0.5f;
+    std::memcpy(&bits, &shifted, 4);
+    return static_cast<uint16_t>(sign | (bits - 0x3F000000u));
+  }
+  const uint32_t rounded = magnitude + 0x0FFFu + (magnitude >> 13 & 1u);
+  return static_cast<uint16_t>(sign | (rounded - 0x38000000u) >> 13);
+}
+
 // Value i as float; exact for float and half, UNORM16 to the nearest float.
 inline float ReadValue(const void* values, vera_value_type type, size_t i) {
   if (type == VERA_VALUE_FLOAT32) return static_cast<const float*>(values)[i];

@@ -71,6 +71,10 @@ inline uint32_t DitherPhase(int64_t x, int64_t y) {
 // INVALID_ARGUMENT for a value that is not finite (or a LUT value beyond +-65504), OUT_OF_MEMORY.
 vera_status PrepareLook(const vera_look& look, RenderJob* job);
 
+// The part of it that concerns curves and output_curves, for a LUT of look.lut_size that lies
+// elsewhere; look.lut is not read.
+vera_status PrepareCurves(const vera_look& look, PreparedLook* out);
+
 // Calls work(i) for each i below count, perhaps on several threads; false if it was stopped.
 using ForEach = std::function<bool(int64_t count, const std::function<void(int64_t)>& work)>;
 

@@ -171,18 +171,33 @@ vera_status PrepareEightBit(const vera_look& look, const ForEach& for_each, Prep
   return VERA_STATUS_OK;
 }
 
-bool AllocateAll(bool codes8, PreparedLook* out) {
+bool AllocateNodes(bool codes8, PreparedLook* out) {
   const size_t n = static_cast<size_t>(out->lut_size);
-  const size_t output_count = 3 * static_cast<size_t>(out->output_curve_size);
-  out->curves = Allocate<float>(3 * static_cast<size_t>(out->curve_size));
   out->nodes = Allocate<float>(4 * n * n * n);
   if (codes8) out->codes8 = Allocate<float>(3 * 256);
-  if (output_count > 0) out->output_curves = Allocate<float>(output_count);
-  return out->curves && out->nodes && (!codes8 || out->codes8) &&
-         (output_count == 0 || out->output_curves);
+  return out->nodes && (!codes8 || out->codes8);
 }
 
 }  // namespace
+
+vera_status PrepareCurves(const vera_look& look, PreparedLook* out) {
+  const size_t count = 3 * static_cast<size_t>(look.curve_size);
+  const size_t output_count = 3 * static_cast<size_t>(look.output_curve_size);
+  out->curve_size = look.curve_size;
+  out->lut_size = look.lut_size;
+  out->output_curve_size = look.output_curve_size;
+  out->curves = Allocate<float>(count);
+  if (output_count > 0) out->output_curves = Allocate<float>(output_count);
+  if (!out->curves || (output_count > 0 && !out->output_curves)) {
+    return VERA_STATUS_OUT_OF_MEMORY;
+  }
+  const float last = static_cast<float>(look.lut_size - 1);
+  const bool finite =
+      CopyCurves(look.curves, look.curve_type, count, last, out->curves.get()) &&
+      CopyCurves(look.output_curves, look.output_curve_type, output_count, 1.0f,
+                 out->output_curves.get());
+  return finite ? VERA_STATUS_OK : VERA_STATUS_INVALID_ARGUMENT;
+}
 
 vera_status PrepareLook(const vera_look& look, const ForEach& for_each, RenderJob* job) {
   PreparedLook* out = &job->look;
@@ -195,17 +210,10 @@ vera_status PrepareLook(const vera_look& look, const ForEach& for_each, RenderJo
   }
   const bool codes8 =
       job->src.sample == Sample::kUnsigned8 && job->src.layout != Layout::k420;
-  if (!AllocateAll(codes8, out)) return VERA_STATUS_OUT_OF_MEMORY;
-  const size_t n = static_cast<size_t>(look.lut_size);
-  const size_t curve_count = 3 * static_cast<size_t>(look.curve_size);
-  const size_t output_count = 3 * static_cast<size_t>(look.output_curve_size);
-  if (!CopyCurves(look.curves, look.curve_type, curve_count, static_cast<float>(n - 1),
-                  out->curves.get()) ||
-      !CopyCurves(look.output_curves, look.output_curve_type, output_count, 1.0f,
-                  out->output_curves.get())) {
-    return VERA_STATUS_INVALID_ARGUMENT;
-  }
-  const vera_status status = PrepareNodes(look, for_each, out->nodes.get());
+  vera_status status = PrepareCurves(look, out);
+  if (status != VERA_STATUS_OK) return status;
+  if (!AllocateNodes(codes8, out)) return VERA_STATUS_OUT_OF_MEMORY;
+  status = PrepareNodes(look, for_each, out->nodes.get());
   if (status == VERA_STATUS_OK && codes8) PrepareCodes8(out);
   return status;
 }
