@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 RENDER_MEGAPIXELS = (2, 12, 48)
 STAGES = ("prepare", "vision", "prefill", "decode", "head")
+INSTANT_STAGES = ("prepare", "vision", "prefill", "forced", "head")
 TOKENS = 120
 FORCED = 2  # forward steps of the first two retouch tokens, beside those of the text
 
@@ -60,7 +61,8 @@ def bench_run(
     The photo is a fixed gradient with noise (2 MP for planning), the task is auto, greedy. "load"
     is from the folder to ready: hashes checked, programs loaded; its cold run is the first one of
     the process, with the files dropped from the page cache where the system allows that. "decode"
-    is the whole text and two retouch tokens, "decode_per_token" one of its steps. Peaks are taken
+    is the whole text and two retouch tokens, "decode_per_token" one of its steps; "plan" ends with
+    the latents, and so does "instant_look", the plan whose words come after. Peaks are taken
     in a round of their own, since reading them costs time. on_round: called `rounds(repeats)`
     times. Raises InvalidArgument for a bundle that this machine cannot run, and the errors of
     `Bundle.open`.
@@ -73,6 +75,7 @@ def bench_run(
     times, cold, retoucher = _load_times(bundle, case, tick)
     photo = Photo.from_array(picture(2))
     look = _plan_times(retoucher, photo, case, times, cold, tick)
+    times["instant_look"] = _instant_times(retoucher, photo, case)
     retoucher.bake(look)
     peaks: dict[str, float] = {}
     for size in RENDER_MEGAPIXELS:
@@ -179,6 +182,15 @@ def _plan_times(
             times.setdefault(stage, []).append(value)
         tick()
     return look
+
+
+def _instant_times(retoucher: Retoucher, photo: Photo, case: Case) -> list[float]:
+    """Warm: the plans before have loaded all that it needs."""
+    times = []
+    for _ in range(case.repeats):
+        look = retoucher.plan(photo, Auto(), instant=True, sampling=Sampling(max_tokens=0))
+        times.append(sum(look.timings_ms[stage] for stage in INSTANT_STAGES))
+    return times
 
 
 def _render_times(

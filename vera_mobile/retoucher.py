@@ -21,7 +21,8 @@ from vera_mobile.image import Photo
 from vera_mobile.look import BakedLook, Look, check_strength
 from vera_mobile.model.match import sliders_towards
 from vera_mobile.model.pixels import model_pixels, reference_pixels, vision_pixels
-from vera_mobile.model.tokens import Prompt, PromptFormat, Vocabulary
+from vera_mobile.model.tokens import Prompt, Vocabulary
+from vera_mobile.sampling import Choice, Sampling, allowed, choose
 
 if TYPE_CHECKING:
     from vera_mobile.runtime import Planner
@@ -38,7 +39,6 @@ __all__ = [
     "model_pixels",
 ]
 
-MAX_TOKENS = 4096
 LUT_SIZE = 33
 ASPECT_TOLERANCE = 0.02
 
@@ -90,55 +90,36 @@ class Reference:
 Task = Auto | Style | Param | Reference
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are chosen: greedy at temperature 0, else nucleus sampling with the seed.
+class _Turns:
+    """Lets one thread at a time at the planner, in the order of asking.
 
-    None stands for what the model's family is used with: greedy and 120 tokens for vera-nano;
-    temperature 0.2, top_p 0.8 and 1024 tokens, as published, for the 0.5B model.
+    A plan takes a turn per step, so that a look can be baked while the words of another, or its
+    own, are still being written.
     """
 
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int = 0
-    max_tokens: int | None = None
+    def __init__(self) -> None:
+        self._next, self._busy = threading.Lock(), threading.Lock()
 
-    def __post_init__(self) -> None:
-        if self.temperature is not None and not 0 <= self.temperature <= 2:
-            raise InvalidArgument(f"temperature is {self.temperature}: allowed are 0..2")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InvalidArgument(f"top_p is {self.top_p}: allowed are above 0 up to 1")
-        if self.max_tokens is not None and not 0 <= self.max_tokens <= MAX_TOKENS:
-            raise InvalidArgument(f"max_tokens is {self.max_tokens}: allowed are 0..{MAX_TOKENS}")
-        if not 0 <= self.seed < 2**63:
-            raise InvalidArgument(f"seed is {self.seed}: allowed are 0..2^63-1")
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """A Sampling with the family's values for what was left open."""
-
-    temperature: float
-    top_p: float
-    seed: int
-    max_tokens: int
-
-    @staticmethod
-    def of(sampling: Sampling, used: PromptFormat) -> _Choice:
-        def value(name: str) -> Any:
-            given = getattr(sampling, name)
-            return getattr(used, name) if given is None else given
-
-        return _Choice(value("temperature"), value("top_p"), sampling.seed, value("max_tokens"))
+    def __call__(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        with self._next:  # held while waiting: who comes later cannot overtake
+            self._busy.acquire()
+        try:
+            return work(*arguments)
+        finally:
+            self._busy.release()
 
 
 class Retoucher:
-    """Plans looks and renders them. One plan at a time per object: a second caller waits."""
+    """Plans looks and renders them. One plan at a time per object: a second caller waits.
+
+    Baking and rendering wait for one step of a plan at most.
+    """
 
     def __init__(self, planner: Planner, vocabulary: Vocabulary) -> None:
         self._planner = planner
         self._vocabulary = vocabulary
-        self._lock = threading.Lock()
+        self._plans = threading.Lock()
+        self._turns = _Turns()
         self._baked: tuple[str, BakedLook] | None = None
 
     @classmethod
@@ -180,8 +161,7 @@ class Retoucher:
 
     def prepare(self) -> None:
         """Loads all programs now; without it they load at first use."""
-        with self._lock:
-            self._planner.load()
+        self._turns(self._planner.load)
 
     def plan(
         self,
@@ -189,25 +169,37 @@ class Retoucher:
         task: Task | None = None,
         *,
         on_text: Callable[[str], None] | None = None,
+        on_look: Callable[[Look], None] | None = None,
+        instant: bool = False,
         cancel: threading.Event | None = None,
         sampling: Sampling | None = None,
     ) -> Look:
         """The look for `photo` and `task` (default Auto()); text is streamed to `on_text`.
 
+        instant: the look first, the words after. The retouch tokens are forced straight after the
+        prompt and `on_look` gets the look, still without text, before the first word; the words
+        are the ones that a plan without `instant` writes, but the look is not drawn from them. The
+        checkpoint must have learnt to answer without text, as vera-nano has; what the published
+        0.5B weights make of it is not known. Without `instant`, `on_look` gets the finished look.
+
         The same photo, task, bundle and seed give the same look. A look from a pair has no text.
         Raises InvalidArgument for a bad task, Cancelled within one token after `cancel` is
-        set.
+        set; a look that `on_look` got by then stays good.
         """
-        with self._lock:
-            session = _Session(self._planner, self._vocabulary, cancel, on_text)
+        with self._plans:
+            session = _Session(
+                self._planner, self._vocabulary, self._turns, cancel, on_text,
+                on_look=lambda look: on_look(self._renderable(look)) if on_look else None,
+            )  # fmt: skip
             if isinstance(task, Reference) and task.before is not None:
                 look = session.run_pair(task.before, task.after)
             else:
                 if isinstance(task, Reference):
                     task = session.matched(photo, task.after)
-                choice = _Choice.of(sampling or Sampling(), self._vocabulary.format)
-                look = session.run(photo, task or Auto(), choice)
-        return replace(look, evaluate=self._evaluate)
+                choice = Choice.of(sampling or Sampling(), self._vocabulary.format)
+                run = session.run_instant if instant else session.run
+                look = run(photo, task or Auto(), choice)
+        return self._renderable(look)
 
     def look_from_json(self, text: str) -> Look:
         """A saved look, ready to render. FileError when the text is no look."""
@@ -244,10 +236,25 @@ class Retoucher:
         )  # fmt: skip
         return photo.with_pixels(pixels)
 
+    def _renderable(self, look: Look) -> Look:
+        return replace(look, evaluate=self._evaluate, timings_ms=dict(look.timings_ms))
+
     def _evaluate(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
-        """`Planner.bake` for looks, which may be baked or saved while another thread plans."""
-        with self._lock:
-            return self._planner.bake(points, latents)
+        """`Planner.bake` for looks, which may be baked or saved while a thread plans."""
+        return self._turns(self._planner.bake, points, latents)
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A place in the answer: the next position, logits (V,) and state (H,) of the token before it.
+
+    room: tokens of text that the answer may have in all.
+    """
+
+    position: int
+    logits: np.ndarray
+    state: np.ndarray
+    room: int
 
 
 class _Session:
@@ -257,34 +264,47 @@ class _Session:
         self,
         planner: Planner,
         vocabulary: Vocabulary,
+        turns: _Turns,
         cancel: threading.Event | None,
         on_text: Callable[[str], None] | None,
+        on_look: Callable[[Look], None],
     ) -> None:
-        self.planner, self.vocabulary = planner, vocabulary
-        self.cancel, self.on_text = cancel, on_text
+        self.planner, self.vocabulary, self.turns = planner, vocabulary, turns
+        self.cancel, self.on_text, self.on_look = cancel, on_text, on_look
         self.timings: dict[str, float] = {}
         self.said = ""
 
-    def run(self, photo: Photo, task: Auto | Style | Param, choice: _Choice) -> Look:
-        prompt = self._prompt(task)
-        embeds = self._embed(prompt, photo)
-        hidden, tokens = self._decode(embeds, choice)
-        with self._timed("head"):
-            latents = self.planner.head(hidden)
-        if prompt.groups != (1.0, 1.0, 1.0):
-            latents = latents * np.array(prompt.groups, np.float32)[:, None]
-        text = self.vocabulary.decode(tokens).strip()
-        if self.on_text and len(text) > len(self.said):
-            self.on_text(text[len(self.said) :])  # what waited for a rest that never came
-        return Look(latents, text, timings_ms=self.timings, tokens=tuple(tokens))
+    def run(self, photo: Photo, task: Auto | Style | Param, choice: Choice) -> Look:
+        """The words, then the look that follows from them."""
+        prompt, place = self._read(photo, task, choice)
+        with self._timed("decode"):
+            tokens, place = self._write(place, choice)
+            hidden = self._retouch_states(place)
+        latents = self._latents(hidden, prompt)
+        look = Look(latents, self._finished(tokens), timings_ms=self.timings, tokens=tuple(tokens))
+        self.on_look(look)
+        return look
+
+    def run_instant(self, photo: Photo, task: Auto | Style | Param, choice: Choice) -> Look:
+        """The look right after the prompt, then the words from the same place."""
+        prompt, place = self._read(photo, task, choice)
+        with self._timed("forced"):
+            hidden = self._retouch_states(place)
+        look = Look(self._latents(hidden, prompt), timings_ms=self.timings)
+        self.on_look(look)
+        with self._timed("decode"):
+            tokens, _ = self._write(place, choice)
+        return replace(look, text=self._finished(tokens), tokens=tuple(tokens))
 
     def run_pair(self, before: Photo, after: Photo) -> Look:
         """The latents that the reference encoder reads off the pair."""
         pair = self._two_pictures(before, after)
         self._check_cancel()
         with self._timed("reference"):
-            latents = self.planner.encode_reference(*pair)
-        return Look(latents, timings_ms=self.timings)
+            latents = self.turns(self.planner.encode_reference, *pair)
+        look = Look(latents, timings_ms=self.timings)
+        self.on_look(look)
+        return look
 
     def matched(self, photo: Photo, wanted: Photo) -> Param:
         """The sliders that move `photo` towards the colours of `wanted`."""
@@ -316,51 +336,74 @@ class _Session:
                 pixels = vision_pixels(photo, self.planner.config)
             self._check_cancel()
             with self._timed("vision"):
-                parts.append(self.planner.encode_image(pixels))
+                parts.append(self.turns(self.planner.encode_image, pixels))
             parts.append(self._ids(prompt.after))
         return np.concatenate([p for p in parts if p.shape[1]], axis=1)
 
     def _ids(self, ids: tuple[int, ...]) -> np.ndarray:
-        return self.planner.embed(np.array([ids], np.int64))
+        return self.turns(self.planner.embed, np.array([ids], np.int64))
 
-    def _decode(self, embeds: np.ndarray, choice: _Choice) -> tuple[np.ndarray, list[int]]:
-        """Hidden states (3, H) that emit the retouch tokens, and the text's token ids.
-
-        The retouch tokens may only come in order; when the text reaches `max_tokens`, or ends
-        without them, they are forced, so that every plan ends in a look.
-        """
-        from vera_mobile.runtime import ANSWER_LOGITS, NO_LOGITS
-
-        rng = np.random.default_rng(choice.seed)
-        retouch = self.vocabulary.retouch
-        hidden: list[np.ndarray] = []
-        tokens: list[int] = []
+    def _read(
+        self, photo: Photo, task: Auto | Style | Param, choice: Choice
+    ) -> tuple[Prompt, _Place]:
+        """The prompt, and the place behind it, where the answer begins."""
+        prompt = self._prompt(task)
+        embeds = self._embed(prompt, photo)
+        position = embeds.shape[1]
         self._check_cancel()
         with self._timed("prefill"):
-            logits, state = self.planner.step(embeds, 0)
-        position = embeds.shape[1]
-        room = min(choice.max_tokens, self.planner.max_length - position - len(retouch))
-        with self._timed("decode"):
-            while True:
-                if hidden or len(tokens) >= room:
-                    token = retouch[len(hidden)]
-                else:
-                    token = _choose(_allowed(logits, self.vocabulary), choice, rng)
-                if token in self.vocabulary.end:
-                    token = retouch[0]
-                if token in retouch:
-                    hidden.append(state)
-                    if len(hidden) == len(retouch):
-                        break
-                else:
-                    tokens.append(token)
-                    self._stream(tokens)
-                self._check_cancel()
-                # after the first retouch token the others are known: only their states are needed
-                wanted = NO_LOGITS if hidden else ANSWER_LOGITS
-                logits, state = self.planner.step(self._ids((token,)), position, wanted)
-                position += 1
-        return np.stack(hidden), tokens
+            logits, state = self.turns(self.planner.step, embeds, 0)
+        left = self.planner.max_length - position - len(self.vocabulary.retouch)
+        return prompt, _Place(position, logits, state, min(choice.max_tokens, left))
+
+    def _write(self, place: _Place, choice: Choice) -> tuple[list[int], _Place]:
+        """The text's token ids, and the place behind them.
+
+        A retouch token ends the text, as the end of the answer does, and so do `max_tokens`.
+        """
+        from vera_mobile.runtime import ANSWER_LOGITS
+
+        rng = np.random.default_rng(choice.seed)
+        ends = {self.vocabulary.retouch[0], *self.vocabulary.end}
+        tokens: list[int] = []
+        while len(tokens) < place.room:
+            token = choose(allowed(place.logits, self.vocabulary), choice, rng)
+            if token in ends:
+                break
+            tokens.append(token)
+            self._stream(tokens)
+            place = self._after(token, place, ANSWER_LOGITS)
+        return tokens, place
+
+    def _retouch_states(self, place: _Place) -> np.ndarray:
+        """Hidden states (3, H) that emit the retouch tokens, which follow each other unasked."""
+        from vera_mobile.runtime import NO_LOGITS
+
+        hidden = [place.state]
+        for token in self.vocabulary.retouch[:-1]:
+            place = self._after(token, place, NO_LOGITS)
+            hidden.append(place.state)
+        return np.stack(hidden)
+
+    def _after(self, token: int, place: _Place, wanted: int) -> _Place:
+        self._check_cancel()
+        step = self.planner.step
+        logits, state = self.turns(step, self._ids((token,)), place.position, wanted)
+        return replace(place, position=place.position + 1, logits=logits, state=state)
+
+    def _latents(self, hidden: np.ndarray, prompt: Prompt) -> np.ndarray:
+        with self._timed("head"):
+            latents = self.turns(self.planner.head, hidden)
+        if prompt.groups != (1.0, 1.0, 1.0):
+            latents = latents * np.array(prompt.groups, np.float32)[:, None]
+        return latents
+
+    def _finished(self, tokens: list[int]) -> str:
+        """The whole text; what waited for a rest that never came is streamed."""
+        text = self.vocabulary.decode(tokens).strip()
+        if self.on_text and len(text) > len(self.said):
+            self.on_text(text[len(self.said) :])
+        return text
 
     def _stream(self, tokens: list[int]) -> None:
         """Gives new whole characters to `on_text`.
@@ -385,31 +428,3 @@ class _Session:
         yield
         spent = (time.perf_counter() - start) * 1000
         self.timings[stage] = self.timings.get(stage, 0.0) + spent
-
-
-def _allowed(logits: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-    """Logits with what an answer never holds ruled out: prompt tokens and later retouch tokens."""
-    logits = np.array(logits, np.float32)
-    logits[vocabulary.prompt_only] = -np.inf
-    logits[list(vocabulary.retouch[1:])] = -np.inf
-    logits[len(vocabulary) :] = -np.inf  # rows that pad the table stand for no token
-    return logits
-
-
-_NO_SHARE = 40.0  # exp(-40) = 4e-18
-
-
-def _choose(logits: np.ndarray, choice: _Choice, rng: np.random.Generator) -> int:
-    """Greedy, or one draw from the smallest set of tokens with `top_p` of the probability."""
-    if choice.temperature == 0:
-        return int(np.argmax(logits))
-    # what is so far below the best has no share that a float64 sum would show
-    near = np.flatnonzero(logits >= logits.max() - _NO_SHARE * choice.temperature)
-    values = logits[near].astype(np.float64)
-    sorting = np.argsort(-values, kind="stable")
-    order, values = near[sorting], values[sorting]
-    scaled = np.exp((values - values[0]) / choice.temperature)
-    share = scaled / scaled.sum()
-    # rounding may leave the sum of all shares below a top_p of 1
-    keep = min(int(np.searchsorted(np.cumsum(share), choice.top_p)) + 1, len(order))
-    return int(order[rng.choice(keep, p=share[:keep] / share[:keep].sum())])

@@ -24,7 +24,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bundle",),
     ("look",),
     ("model", "quant"),
-    ("runtime",),
+    ("runtime", "sampling"),
     ("retoucher",),
     ("train", "report"),
     ("bench", "compare"),

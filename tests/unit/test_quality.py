@@ -33,7 +33,7 @@ class Known:
         self.develops = develops
         self.tasks: list[Task] = []
 
-    def plan(self, photo: Photo, task: Task) -> Look:
+    def plan(self, photo: Photo, task: Task, **options: Any) -> Look:
         self.tasks.append(task)
         return Look(np.zeros((3, 8), np.float32))
 
@@ -87,6 +87,28 @@ def test_doing_nothing_gains_nothing(photos: Path) -> None:
     assert report["reference"]["transfer_psnr_db"] == report["reference"]["transfer_psnr_alone_db"]
 
 
+def test_instant_is_measured_beside_auto_on_the_same_photos(photos: Path) -> None:
+    """A retoucher that is exact when it may speak first and does nothing when it may not."""
+
+    class Hasty(Known):
+        instant = False
+
+        def plan(self, photo: Photo, task: Task, **options: Any) -> Look:
+            self.instant = options.get("instant", False)
+            return super().plan(photo, task)
+
+        def render(self, look: Look, photo: Photo) -> Photo:
+            return photo if self.instant else photo.with_pixels(255 - photo.pixels)
+
+    report = bench(Hasty(), photos)
+    auto, instant = report["auto"], report["instant"]
+    assert instant["n"] == auto["n"] == 2 * tasks.DEGRADATIONS
+    assert instant["psnr_gain_db"] == 0
+    assert instant["psnr_db"] == auto["psnr_alone_db"]
+    assert instant["psnr_loss_db"] == pytest.approx(auto["psnr_db"] - instant["psnr_db"], abs=1e-3)
+    assert instant["psnr_loss_db"] < -5  # a negative is far off
+
+
 def test_developing_exactly_is_the_best_param_figure(photos: Path) -> None:
     report = bench(Known(develops=True), photos)
     assert report["param"]["psnr_db"] == 60.0
@@ -130,7 +152,7 @@ def test_the_same_tasks_are_drawn_in_every_run(photos: Path) -> None:
     limited = Known()
     assert bench(limited, photos, limit=1)["photos"] == {"n": 1}
     assert described(limited.tasks) == described(first.tasks)[: len(limited.tasks)]
-    per_photo = quality.DEGRADATIONS + 1 + quality.STYLES_PER_PHOTO + 1 + 1
+    per_photo = 2 * quality.DEGRADATIONS + 1 + quality.STYLES_PER_PHOTO + 1 + 1
     assert len(limited.tasks) == per_photo
 
 
@@ -246,7 +268,7 @@ def test_photos_are_measured_at_their_size_or_384(tmp_path: Path, picture: np.nd
         sizes: list[int] = []
 
         class Sized(Known):
-            def plan(self, photo: Photo, task: Task) -> Look:
+            def plan(self, photo: Photo, task: Task, **options: Any) -> Look:
                 sizes.append(photo.width)  # noqa: B023 - used within the round
                 return super().plan(photo, task)
 

@@ -15,6 +15,7 @@ from vera_mobile.page import NO_BREAK, number
 MEASURED, PROJECTED = "measured", "projected"
 _AIM_FIGURES = {
     "auto_look_ms": ("plan", "median_ms"),
+    "instant_look_ms": ("instant_look", "median_ms"),
     "cold_start_ms": ("load", "cold_ms"),
     "render_2mp_gpu_ms": ("render_2mp", "median_ms"),
     "render_12mp_cpu_ms": ("render_12mp", "median_ms"),

@@ -38,6 +38,10 @@ def add(commands: Any) -> None:
     p.add_argument(
         "--temperature", type=float, metavar="X", help="0 is greedy (default: the model's own)"
     )
+    p.add_argument(
+        "--instant", action="store_true",
+        help="the photo first, the words after: quicker, and a little less good (see README)",
+    )  # fmt: skip
     p.add_argument("--out", help="folder, or a file name for one photo (default: beside the photo)")
     p.add_argument("--save-cube", action="store_true", help="also write the look as .cube")
     p.add_argument("--save-look", action="store_true", help="also write the look as .json")
@@ -195,20 +199,32 @@ def _one(
     from vera_mobile.image import Photo
 
     photo = Photo.load(source)
+    notes = [*photo.notes]
     stream = None if quiet or args.json else lambda text: console.say(text, end="")
-    look = retoucher.plan(photo, task, on_text=stream, sampling=sampling).with_strengths(
-        lighting=args.lighting,
-        global_color=args.global_color,
-        specific_color=args.specific_color,
-    )
+
+    def save(look: Look) -> None:
+        result = retoucher.render(_weighted(args, look), photo, strength=args.strength)
+        notes.extend(result.save(target))
+        if stream and args.instant:
+            console.say(f"{target} is there. In words:")
+
+    look = _weighted(args, retoucher.plan(
+        photo, task, on_text=stream, on_look=save, instant=args.instant, sampling=sampling
+    ))  # fmt: skip
     if stream:
         console.say()
-    result = retoucher.render(look, photo, strength=args.strength)
-    notes = [*photo.notes, *result.save(target)]
     record = {"photo": str(source), "out": str(target), "text": look.text, "notes": notes,
               "timings_ms": {k: round(v, 2) for k, v in look.timings_ms.items()}}  # fmt: skip
     record |= _extras(args, look, target)
     return record
+
+
+def _weighted(args: argparse.Namespace, look: Look) -> Look:
+    return look.with_strengths(
+        lighting=args.lighting,
+        global_color=args.global_color,
+        specific_color=args.specific_color,
+    )
 
 
 def _extras(args: argparse.Namespace, look: Look, target: Path) -> dict[str, str]:

@@ -75,7 +75,8 @@ def bench_quality(
     settings: Settings = Settings(),
     on_photo: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Means over a split: auto, param, style, good photos, reference, and what runs beside auto;
+    """Means over a split: auto, instant (auto with the look before the words; psnr_loss_db: what
+    that costs), param, style, good photos, reference, and what runs beside auto;
     `limit` > 0 takes only so many photos.
 
     psnr_*: dB on 8-bit pixels, per photo and then averaged; ciede2000_*: mean over pixels, then

@@ -17,7 +17,7 @@ from vera_mobile.develop.sliders import HUES, named
 from vera_mobile.errors import FileError
 from vera_mobile.image import Photo
 from vera_mobile.look import Look
-from vera_mobile.retoucher import Auto, Param, Reference, Retoucher, Style, Task
+from vera_mobile.retoucher import Auto, Param, Reference, Retoucher, Sampling, Style, Task
 from vera_mobile.train.data import PhotoFile, degradation, slider_set
 from vera_mobile.train.evaluation.baselines import Correct
 from vera_mobile.train.evaluation.figures import Figures, Lpips, Wanted
@@ -30,7 +30,7 @@ STYLES_PER_PHOTO = 2
 MOVED = 0.3  # a measurement that changes less has not moved; CIELAB units
 SHOWN = 1.0  # what the exact sliders must change for a photo to show a style or an edit
 DRAWS = 50  # of a reference edit, until one shows
-PARTS = ("auto", "param", "style", "good", "reference")
+PARTS = ("auto", "instant", "param", "style", "good", "reference")
 
 Rows = dict[str, list[Figures]]
 
@@ -58,10 +58,18 @@ def photo_rows(
     wanted = Wanted(original, tools.lpips)
     rows: Rows = {}
     sets = [degradation(rng) for _ in range(DEGRADATIONS)]
+    degraded = [developed(original, sliders) for sliders in sets]
     if "auto" in parts:
-        for sliders in sets:
-            for name, row in pair_rows(retoucher, developed(original, sliders), wanted, tools):
+        for before in degraded:
+            for name, row in pair_rows(retoucher, before, wanted, tools):
                 rows.setdefault(name, []).append(row)
+    if "instant" in parts:
+        autos = [row["psnr_db"] for row in rows.get("auto", [])]
+        autos = autos or [wanted.psnr_db(_retouch(retoucher, b, Auto())) for b in degraded]
+        rows["instant"] = [
+            _instant(retoucher, before, wanted, auto_db)
+            for before, auto_db in zip(degraded, autos, strict=True)
+        ]
     sliders = slider_set(rng)
     if "param" in parts:
         rows["param"] = [_param(retoucher, original, sliders, tools.lpips)]
@@ -92,6 +100,18 @@ def pair_rows(
         else:
             row = wanted.figures(out)
         yield name, _gained(row, alone["psnr_db"])
+
+
+def _instant(retoucher: Retoucher, before: np.ndarray, wanted: Wanted, auto_db: float) -> Figures:
+    """The look before the words; psnr_loss_db: what that costs beside `auto_db`, that of auto.
+
+    Planned without words, which come after the look and cannot change it.
+    """
+    photo = Photo.from_array(before)
+    look = retoucher.plan(photo, Auto(), instant=True, sampling=Sampling(max_tokens=0))
+    figures = wanted.figures(retoucher.render(look, photo).pixels)
+    row = _gained(figures, wanted.psnr_db(before))
+    return {"psnr_loss_db": auto_db - row["psnr_db"]} | row
 
 
 def _gained(row: Figures, alone_db: float) -> Figures:
