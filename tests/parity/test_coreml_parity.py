@@ -61,7 +61,7 @@ def pixels() -> np.ndarray:
 
 def walk(planner: Planner, pixels: np.ndarray, answer: list[int] | None) -> Walk:
     vocabulary = Vocabulary.load(checkpoint_folder("nano") / "tokenizer.json")
-    prompt = vocabulary.auto()
+    prompt = vocabulary.auto(pixels)
     image = planner.encode_image(pixels)
     before, after = (planner.embed(np.array([ids])) for ids in (prompt.before, prompt.after))
     sequence = np.concatenate((before, image, after), axis=1)

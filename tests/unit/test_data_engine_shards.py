@@ -219,7 +219,8 @@ def test_batches_are_what_the_plan_stage_takes(built: Path, vocabulary: Vocabula
     assert not torch.equal(samples.draw(3, 1).before, batch.before)
     briefs = {s.brief for s in shards}
     assert all(any(b.startswith(vocabulary.decode(a)) for b in briefs) for a in batch.answers)
-    assert batch.prompts[0] == (list(vocabulary.auto().before), list(vocabulary.auto().after))
+    auto = vocabulary.auto(batch.pictures[0].numpy().transpose(2, 0, 1))
+    assert batch.prompts[0] == (list(auto.before), list(auto.after))
     assert batch.prompts[4] == (list(vocabulary.param(batch.sliders[4].numpy()).before), [])
     assert samples.pool.dtype == torch.uint8
 

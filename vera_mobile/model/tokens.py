@@ -3,14 +3,15 @@
 How a family is spoken to is a `PromptFormat`; which one a checkpoint has is told by the special
 tokens of its tokenizer. vera-nano has a byte-level BPE of its own plus one token for each slider
 and tens step ("Exposure2012+03"), so that a slider value is two tokens: the fused one and its ones
-digit ("Exposure2012+03" "5" is +35 %). The 0.5B model has Qwen2's tokenizer and chat form; its
-prompts are those of the public inference scripts.
+digit ("Exposure2012+03" "5" is +35 %); a tokenizer that also has the tokens of `measures` makes
+prompts that hold what was measured on the photo. The 0.5B model has Qwen2's tokenizer and chat
+form; its prompts are those of the public inference scripts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from vera_mobile.develop.sliders import GROUP_SLICES, GROUPS, SLIDERS, named, vector
 from vera_mobile.errors import InvalidArgument, ModelError
+from vera_mobile.model.measures import LEVELS, measure_pieces, measured_levels
 
 PAD, AUTO, STYLE, PARAM, ANSWER = "<pad>", "<auto>", "<style>", "<param>", "<answer>"
 RETOUCH = ("<retouch_light>", "<retouch_color&temp>", "<retouch_colormixer>")
@@ -60,6 +62,13 @@ def build_tokenizer(corpus: Iterable[str], vocab_size: int = 4096) -> Tokenizer:
     return tokenizer
 
 
+def add_measures_(tokenizer: Tokenizer) -> None:
+    """Appends the tokens of `measure_pieces`; ids that were there stay."""
+    tokenizer.add_special_tokens(
+        [AddedToken(p, normalized=False, special=True) for p in measure_pieces()]
+    )
+
+
 def slider_text(sliders: Mapping[str, float]) -> str:
     """The sliders that are not 0 as vera-nano reads them: fused token and ones digit, in order."""
     return _fused_text(vector(sliders))
@@ -99,6 +108,8 @@ class PromptFormat:
     slider_text: what is written for a wish and for slider values (38,) in percent;
     max_wish_tokens: the wish is cut there; masks_groups: a group whose sliders are all 0 is left
     off. temperature, top_p, max_tokens: how it is decoded where the caller does not say.
+    measures: tokens that its tokenizer must have too, of what is measured on the photo; they
+    follow the image (none: nothing is measured).
     """
 
     family: str
@@ -116,6 +127,7 @@ class PromptFormat:
     temperature: float
     top_p: float
     max_tokens: int
+    measures: tuple[str, ...] = ()
 
 
 def _fused_text(values: np.ndarray) -> str:
@@ -173,6 +185,12 @@ NANO = PromptFormat(
     max_tokens=120,
 )
 
+NANO_MEASURED = replace(
+    NANO,
+    prompt_only=(*NANO.prompt_only, *measure_pieces()),
+    measures=tuple(measure_pieces()),
+)
+
 # the wording is an interface of the published weights (data/infer_dataset.py in its repository):
 # one other character is other tokens
 CHAT = PromptFormat(
@@ -204,7 +222,7 @@ CHAT = PromptFormat(
     max_tokens=1024,
 )
 
-FORMATS = (NANO, CHAT)
+FORMATS = (NANO_MEASURED, NANO, CHAT)
 
 
 class Vocabulary:
@@ -223,6 +241,7 @@ class Vocabulary:
         self.retouch = tuple(self._id(s) for s in RETOUCH)
         ids = (tokenizer.token_to_id(s) for s in self.format.prompt_only)
         self.prompt_only = [i for i in ids if i is not None]
+        self.measures = tuple(self._id(s) for s in self.format.measures)
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
@@ -257,14 +276,22 @@ class Vocabulary:
         texts = (self.tokenizer.decode(p, skip_special_tokens=True).strip() for p in pieces)
         return "\n".join(text for text in texts if text)
 
-    def auto(self) -> Prompt:
-        """Prompt of the auto task: the photo only."""
-        return self._prompt(self.format.auto, "")
+    def auto(self, seen: np.ndarray | None = None) -> Prompt:
+        """Prompt of the auto task: the photo only.
 
-    def style(self, wish: str) -> Prompt:
-        """Prompt of the style task: the photo and a wish in words (1 to 400 characters)."""
+        seen: (1, 3, S, S), what the vision tower gets; needed where the format has measures, else
+        not looked at. Raises InvalidArgument where it is needed and missing.
+        """
+        return self._measured(self._prompt(self.format.auto, ""), seen)
+
+    def style(self, wish: str, seen: np.ndarray | None = None) -> Prompt:
+        """Prompt of the style task: the photo and a wish in words (1 to 400 characters).
+
+        seen, errors: as for `auto`.
+        """
         text = self._plain(self.format.wish_text(wish))
-        return self._prompt(self.format.style, text, self.format.max_wish_tokens)
+        prompt = self._prompt(self.format.style, text, self.format.max_wish_tokens)
+        return self._measured(prompt, seen)
 
     def param(self, sliders: Mapping[str, float] | np.ndarray) -> Prompt:
         """Prompt of the param task: slider values in percent, no image tokens.
@@ -285,6 +312,18 @@ class Vocabulary:
         if not image:
             return Prompt(self._filled(before, text, limit), (), False)
         return Prompt(self._filled(before, "", None), self._filled(after, text, limit), True)
+
+    def _measured(self, prompt: Prompt, seen: np.ndarray | None) -> Prompt:
+        if not self.measures:
+            return prompt
+        if seen is None:
+            raise InvalidArgument(
+                "this model's prompt holds measures of the photo: give the pixels that its vision "
+                "tower gets"
+            )
+        levels = enumerate(measured_levels(seen))
+        ids = tuple(self.measures[measure * LEVELS + level] for measure, level in levels)
+        return replace(prompt, after=(*ids, *prompt.after))
 
     def _filled(self, template: str, text: str, limit: int | None) -> tuple[int, ...]:
         """Ids of a template; what stands before the text is encoded with it, for tokens may span
@@ -315,13 +354,23 @@ def _marks(used: PromptFormat, special: Iterable[str]) -> dict[str, str]:
 
 
 def _format_of(tokenizer: Tokenizer) -> PromptFormat:
-    lacking = {}
+    lacking: dict[str, list[str]] = {}
     for candidate in FORMATS:
-        missing = [s for s in candidate.specials if tokenizer.token_to_id(s) is None]
-        if not missing:
+        missing = _missing(tokenizer, candidate.specials)
+        unmeasured = _missing(tokenizer, candidate.measures)
+        if not missing and not unmeasured:
             return candidate
+        if not missing and len(unmeasured) < len(candidate.measures):
+            raise ModelError(
+                f"the tokenizer lacks {len(unmeasured)} of {len(candidate.measures)} measure "
+                f"tokens, {unmeasured[0]} first: it is of another release; use the checkpoint's own"
+            )
         lacking[candidate.family] = missing
     told = "; ".join(f"{family}: {', '.join(missing)}" for family, missing in lacking.items())
     raise ModelError(
         f"the tokenizer lacks the special tokens of both families ({told}); wrong file?"
     )
+
+
+def _missing(tokenizer: Tokenizer, tokens: Iterable[str]) -> list[str]:
+    return [s for s in tokens if tokenizer.token_to_id(s) is None]

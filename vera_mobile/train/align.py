@@ -21,7 +21,7 @@ from vera_mobile.errors import InvalidArgument
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
-from vera_mobile.train.batches import noisy, one_thread
+from vera_mobile.train.batches import noisy, one_thread, prompt_of
 from vera_mobile.train.data import crop, degradation, develop_picture, pick_pixels
 from vera_mobile.train.loop import Run, StageConfig, load_weights_, read_state, step_rng
 from vera_mobile.train.parallel import ALONE, Group, shard_
@@ -39,6 +39,7 @@ from vera_mobile.train.stage import (
     STATE_FILE,
     VeraStage,
     evaluating,
+    smooth_measure_embeddings_,
     smooth_slider_embeddings_,
     take_weights_,
     training_mode_,
@@ -197,13 +198,13 @@ def losses(
 ) -> Tensor:
     """This part's share of the cross-entropy; tokens: how many the whole batch learns."""
     vera = model.vera
-    prompt = vocabulary.style(REQUEST)
+    prompts = [prompt_of(vocabulary, REQUEST, p) for p in batch.pictures]
     with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
         with torch.set_grad_enabled(not config.vision_frozen):
             features = vera.vision(batch.pictures.to(device).permute(0, 3, 1, 2))
         image = vera.projector(features)
-        rows = [text_row(vocabulary, (list(prompt.before), list(prompt.after)), a, image.shape[1])
-                for a in batch.answers]  # fmt: skip
+        rows = [text_row(vocabulary, prompt, answer, image.shape[1])
+                for prompt, answer in zip(prompts, batch.answers, strict=True)]  # fmt: skip
         laid = lay_out(rows, vocabulary.pad, config.pack_tokens).to(device)
         return text_loss(vera, hidden_states(vera, laid, image), laid.wanted) / tokens
 
@@ -218,6 +219,7 @@ def build(model_config: ModelConfig, vocabulary: Vocabulary, config: AlignConfig
     torch.manual_seed(config.seed)
     model = VeraStage(model_config)
     smooth_slider_embeddings_(model.vera, vocabulary, config.seed)
+    smooth_measure_embeddings_(model.vera, vocabulary, config.seed)
     if config.init:
         take_weights_(model, Path(config.init))
     freeze_(model, config)
@@ -297,8 +299,7 @@ def _show(run: Run, step: int, vera: VeraModel, vocabulary: Vocabulary, captions
     """Photos of the first batch with the measured words and the model's own."""
     batch = captions[0]
     shown = batch.pictures[:4]
-    prompt = vocabulary.style(REQUEST)
-    prompts = [(list(prompt.before), list(prompt.after))] * len(shown)
+    prompts = [prompt_of(vocabulary, REQUEST, picture) for picture in shown]
     with evaluating(vera):
         image = vera.encode_image(shown.to(run.group.device).permute(0, 3, 1, 2))
         said = generate(vera, vocabulary, prompts, image, Sampling(temperature=0.0, max_tokens=80))

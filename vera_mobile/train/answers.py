@@ -21,7 +21,7 @@ def answer_ids(vocabulary: Vocabulary, text: str) -> list[int]:
     vera-nano says the text as it is. The 0.5B model frames each part with two special tokens
     (<problem_light_start> ... <problem_light_end>), where its tokenizer has them.
     """
-    if vocabulary.format is NANO:
+    if vocabulary.format.family == NANO.family:
         return vocabulary.encode(text)[:MAX_ANSWER]
     found = _LINES.findall(text)
     sections = _SECTIONS[-len(found) :] if found else ()
@@ -54,7 +54,7 @@ def is_well_formed(vocabulary: Vocabulary, tokens: Sequence[int], task: str) -> 
     if list(tokens[-3:]) != retouch or set(text) & set(retouch):
         return False
     sections = _SECTIONS if task == "auto" else _SECTIONS[1:]
-    if vocabulary.format is NANO:
+    if vocabulary.format.family == NANO.family:
         said = vocabulary.decode(text)
         wanted = [f"{word}:" for _ in sections for word in GROUP_WORDS]
         return re.findall(r"(?:Light|Color|Hues):", said) == wanted

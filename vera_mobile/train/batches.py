@@ -36,6 +36,8 @@ from vera_mobile.train.styles import AMOUNTS, draw, wording
 from vera_mobile.train.words import describe, measure
 
 TASKS = ("auto", "style", "param")
+Wish = str | np.ndarray | None
+"""What a sample asks for: words (style), sliders (38,) in percent (param), or nothing (auto)."""
 _FAR = 10_000_019  # steps apart: draws of one step never meet those of another
 
 
@@ -106,6 +108,19 @@ class Batch:
                      self.sliders.to(device), self.prompts, self.answers, self.learn)  # fmt: skip
 
 
+def prompt_of(
+    vocabulary: Vocabulary, wish: Wish, picture: Tensor | None
+) -> tuple[list[int], list[int]]:
+    """Token ids before and after the image; picture: (S, S, 3) in [0, 1] as the tower gets it,
+    None for sliders."""
+    if isinstance(wish, np.ndarray):
+        prompt = vocabulary.param(wish)
+    else:
+        seen = None if picture is None else picture.cpu().numpy().transpose(2, 0, 1)
+        prompt = vocabulary.auto(seen) if wish is None else vocabulary.style(wish, seen)
+    return list(prompt.before), list(prompt.after)
+
+
 class Samples(Dataset[Batch]):
     """Batches by step number: the same seed and step give the same batch on every machine.
 
@@ -129,7 +144,7 @@ class Samples(Dataset[Batch]):
         n, c = self.config.batch, self.config
         pictures = [crop(self.pool, int(rng.integers(len(self.pool))), self.size, rng)
                     for _ in range(3 * n)]  # fmt: skip
-        prompts, sliders = self._tasks(rng, n)
+        wishes, sliders = self._tasks(rng, n)
         pixels = torch.stack([pick_pixels(p, c.pixels, rng) for p in pictures])
         edited = develop(pixels, sliders)
         before = torch.cat([quantize8(edited[:n]), pixels[n:]])
@@ -139,23 +154,25 @@ class Samples(Dataset[Batch]):
         shown = noisy(shown, c.noise_codes, rng)
         own = [self._answer(before[i], target[i], TASKS[i // n], rng) for i in range(3 * n)]
         answers, learn = self._exchanged(own, rng)
+        seen = [*shown, *[None] * n]
+        prompts = [prompt_of(self.vocabulary, w, p) for w, p in zip(wishes, seen, strict=True)]
         return Batch(shown, before, target, sliders, prompts, answers, learn)
 
-    def _tasks(self, rng: np.random.Generator, n: int) -> tuple[list, Tensor]:
-        prompts, sliders = [], []
+    def _tasks(self, rng: np.random.Generator, n: int) -> tuple[list[Wish], Tensor]:
+        wishes: list[Wish] = []
+        sliders = []
         for _ in range(n):
             good = rng.random() < self.config.good_share
             sliders.append(np.zeros(38, np.float32) if good else degradation(rng))
-            prompts.append(self.vocabulary.auto())
+            wishes.append(None)
         for _ in range(n):
             style, amount = draw(rng), float(rng.choice(list(AMOUNTS)))
             sliders.append(style.vector(amount))
-            prompts.append(self.vocabulary.style(wording(style, amount, rng)))
+            wishes.append(wording(style, amount, rng))
         for _ in range(n):
             sliders.append(slider_set(rng))
-            prompts.append(self.vocabulary.param(sliders[-1]))
-        pairs = [(list(p.before), list(p.after)) for p in prompts]
-        return pairs, torch.from_numpy(np.stack(sliders))
+            wishes.append(sliders[-1])
+        return wishes, torch.from_numpy(np.stack(sliders))
 
     def _answer(self, before: Tensor, target: Tensor, task: str, rng: np.random.Generator
                 ) -> list[int]:  # fmt: skip

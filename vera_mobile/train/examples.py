@@ -10,7 +10,7 @@ from torch import Tensor
 from vera_mobile.model.renderer import Renderer
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
-from vera_mobile.train.batches import Samples, SamplesConfig
+from vera_mobile.train.batches import Samples, SamplesConfig, prompt_of
 from vera_mobile.train.board import Board
 from vera_mobile.train.data import crop, degradation, develop_picture, quantize8
 from vera_mobile.train.rollout import Sampling, generate, looks
@@ -45,8 +45,7 @@ def retouch(vera: VeraModel, vocabulary: Vocabulary, pictures: Tensor) -> tuple[
     """The auto task on pictures (n, S, S, 3), greedy: the edited pictures and the texts."""
     device = next(vera.parameters()).device
     shown = pictures.to(device)
-    prompt = vocabulary.auto()
-    prompts = [(list(prompt.before), list(prompt.after))] * len(shown)
+    prompts = [prompt_of(vocabulary, None, picture) for picture in pictures]
     with evaluating(vera):
         image = vera.encode_image(shown.permute(0, 3, 1, 2))
         answers = generate(vera, vocabulary, prompts, image, Sampling(temperature=0.0, forced=True))

@@ -42,6 +42,7 @@ from vera_mobile.train.stage import (
     STATE_FILE,
     VeraStage,
     load_stage1,
+    smooth_measure_embeddings_,
     smooth_slider_embeddings_,
     take_weights_,
     training_mode_,
@@ -241,6 +242,7 @@ def build(
     model = PlanModel(model_config)
     vera = model.vera
     smooth_slider_embeddings_(vera, vocabulary, config.seed)
+    smooth_measure_embeddings_(vera, vocabulary, config.seed)
     if config.init:
         take_weights_(model, Path(config.init))
     vera.renderer.load_state_dict(stage1.renderer.state_dict())

@@ -122,16 +122,17 @@ def forward_loss(model: StageModel, pool: Tensor, config: RendererConfig, size: 
     dropped = mask_groups(sliders, 1.0 - mask)
     with torch.no_grad():
         forward_target = develop(pixels, kept)
-        degraded = quantize8(develop(pixels[:n_enc], sliders[:n_enc]))
-        undone = develop(pixels[:n_enc], dropped[:n_enc])
-        shown = torch.stack(pictures[:n_enc])
-        changed = quantize8(develop_picture(shown, sliders[:n_enc]))
     device = next(model.parameters()).device
     kept_groups = mask[:, :, None].to(device)
     teacher = model.teacher(sliders.to(device)) * kept_groups
     out = model.renderer(pixels.to(device), teacher, clamp=False)
     loss = {"teacher": pixel_loss(out, forward_target.to(device))}
     if n_enc:
+        with torch.no_grad():
+            degraded = quantize8(develop(pixels[:n_enc], sliders[:n_enc]))
+            undone = develop(pixels[:n_enc], dropped[:n_enc])
+            shown = torch.stack(pictures[:n_enc])
+            changed = quantize8(develop_picture(shown, sliders[:n_enc]))
         back = torch.from_numpy(rng.random(n_enc) < 0.5)[:, None, None, None]
         before = torch.where(back, changed, shown).permute(0, 3, 1, 2)
         after = torch.where(back, shown, changed).permute(0, 3, 1, 2)

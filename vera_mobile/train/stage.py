@@ -22,6 +22,7 @@ from vera_mobile.model.load import (
     read_config,
     save_checkpoint,
 )
+from vera_mobile.model.measures import LEVELS, MEASURES
 from vera_mobile.model.tokens import NANO, Vocabulary, slider_pieces
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.train.loop import (
@@ -99,7 +100,7 @@ def check_vocabulary(vocabulary: Vocabulary, model: ModelConfig) -> None:
 @torch.no_grad()
 def smooth_slider_embeddings_(model: VeraModel, vocabulary: Vocabulary, seed: int) -> None:
     """Starts the fused slider tokens on a line per slider, so that near values are alike."""
-    if vocabulary.format is not NANO:
+    if vocabulary.format.family != NANO.family:
         return
     generator = torch.Generator().manual_seed(seed)
     weight = model.decoder.embedding.weight
@@ -110,6 +111,26 @@ def smooth_slider_embeddings_(model: VeraModel, vocabulary: Vocabulary, seed: in
         for piece in pieces[start : start + 22]:
             value = (int(piece[-2:]) + 0.45) / 10 * (1 if piece[-3] == "+" else -1)
             weight[vocabulary.tokenizer.token_to_id(piece)] = base + value * line
+
+
+@torch.no_grad()
+def smooth_measure_embeddings_(model: VeraModel, vocabulary: Vocabulary, seed: int) -> None:
+    """Starts the tokens of each measure on a smooth curve of its own over the levels: a line and
+    half a wave and a whole one, so that near levels are alike and ends and middle can be told."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = model.decoder.embedding.weight
+    level = (torch.arange(LEVELS) + 0.5) / LEVELS
+    waves = [
+        0.03 * torch.ones(LEVELS), 0.08 * (2 * level - 1),
+        0.04 * torch.sin(torch.pi * level), 0.04 * torch.sin(2 * torch.pi * level),
+    ]  # fmt: skip
+    for measure in range(len(MEASURES) if vocabulary.measures else 0):
+        ids = torch.tensor(vocabulary.measures[measure * LEVELS : (measure + 1) * LEVELS])
+        shape = (len(waves), weight.shape[1])
+        directions = torch.randn(shape, generator=generator) * torch.tensor(
+            [[0.03], [0.08], [0.04], [0.04]]
+        )
+        weight[ids] = (torch.stack(waves, 1) @ directions).to(weight)
 
 
 def load_stage1(folder: Path, config: ModelConfig) -> StageModel:

@@ -15,9 +15,17 @@ from torch import Tensor
 
 from vera_mobile.develop.sliders import vector
 from vera_mobile.errors import FileError, InvalidArgument
-from vera_mobile.model.tokens import Prompt, Vocabulary
+from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.train.answers import answer_ids
-from vera_mobile.train.batches import TASKS, Batch, Samples, SamplesConfig, noisy
+from vera_mobile.train.batches import (
+    TASKS,
+    Batch,
+    Samples,
+    SamplesConfig,
+    Wish,
+    noisy,
+    prompt_of,
+)
 from vera_mobile.train.data import POOL_MARGIN
 from vera_mobile.train.engine.build import index_name
 from vera_mobile.train.engine.samples import decode
@@ -147,22 +155,16 @@ class ShardSamples(Samples):
             for s in samples[: 2 * n]
         ])  # fmt: skip
         shown = noisy(shown, self.config.noise_codes, rng)
-        prompts = [self._prompt(s) for s in samples]
+        seen = [*shown, *[None] * n]
+        prompts = [prompt_of(self.vocabulary, _wish(s), p)
+                   for s, p in zip(samples, seen, strict=True)]  # fmt: skip
         own = [answer_ids(self.vocabulary, getattr(s, self.text)) for s in samples]
         answers, learn = self._exchanged(own, rng)
         return Batch(
             shown, torch.stack([p[0] for p in pixels]), torch.stack([p[1] for p in pixels]),
             torch.stack([_sliders(s) for s in samples]),
-            [(list(p.before), list(p.after)) for p in prompts], answers, learn,
+            prompts, answers, learn,
         )  # fmt: skip
-
-    def _prompt(self, sample: Sample) -> Prompt:
-        if sample.task == "auto":
-            return self.vocabulary.auto()
-        if sample.task == "style":
-            return self.vocabulary.style(sample.instruction)
-        assert sample.sliders is not None
-        return self.vocabulary.param(sample.sliders)
 
     def _pool(self, size: int) -> Tensor:
         """A few good photos (k, s, s, 3) uint8, s = 1.125 size: what example pictures are of."""
@@ -187,6 +189,12 @@ def _pixels(sample: Sample, count: int, rng: np.random.Generator) -> tuple[Tenso
         for p in (sample.before, sample.target)
     )
     return first, second
+
+
+def _wish(sample: Sample) -> Wish:
+    if sample.task == "auto":
+        return None
+    return sample.instruction if sample.task == "style" else sample.sliders
 
 
 def _sliders(sample: Sample) -> Tensor:
