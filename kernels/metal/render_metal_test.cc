@@ -1,9 +1,14 @@
 // The text for Metal, compiled for the host with the header of shim/, against the reference.
+#include "metal_stdlib"
+
+namespace render_text {
 #include "metal/render.metal"
+}  // namespace render_text
 
 #undef constant
 #undef device
 #undef thread
+#undef threadgroup
 
 #include <gtest/gtest.h>
 
@@ -14,6 +19,8 @@
 
 namespace vera {
 namespace {
+
+using namespace render_text;
 
 constexpr uint32_t kTrilinear = 1, kExtend = 2, kDither = 4, kBlueFirst = 8, kHalfNodes = 16;
 
