@@ -270,6 +270,41 @@ VERA_API vera_status vera_prepare_picture(const vera_frame* photo, vera_color_sp
                                           const volatile int32_t* cancel, float* out,
                                           vera_error* error);
 
+/* ---- The parts, each for itself: what other languages share with the plan, and tests compare ---- */
+
+/* The next token of an answer. temperature 0: the first of the largest logits; else one draw with
+ * SplitMix64 from the fewest tokens that have top_p of the probability, by whole-number weights, so
+ * that every machine draws the same (the rule: kernels/sdk/sampling.h). logits: (count), -infinity
+ * for what is ruled out. *state: the seed at first; advanced by each draw. INVALID_ARGUMENT for NaN,
+ * +infinity and values outside of vera_plan_options' ranges. */
+VERA_API vera_status vera_choose_token(const float* logits, int32_t count, float temperature,
+                                       float top_p, uint64_t* state, int32_t* token);
+
+/* vera_bake_look in three steps, for looks that something else evaluates: ask the look for the
+ * VERA_CURVE_POINTS colours of `points` (x 3), make curves (3 x 65) of its answers, and take the
+ * lattice's nodes from axes (3 x size), size 2..129. */
+enum { VERA_CURVE_POINTS = 27 * VERA_CURVE_KNOTS };
+VERA_API void vera_curve_points(float* points);
+VERA_API vera_status vera_fit_curves(const float* colours, float* curves);
+VERA_API vera_status vera_lattice_axes(const float* curves, int32_t size, float* axes);
+
+/* Token ids of plain text (special tokens in it are spelled out), and text of ids. *count and *needed
+ * are set also where the room is too small, which is INVALID_ARGUMENT. */
+VERA_API vera_status vera_encode_text(const vera_retoucher* retoucher, const char* text,
+                                      int32_t* ids, int32_t capacity, int32_t* count,
+                                      vera_error* error);
+VERA_API vera_status vera_decode_text(const vera_retoucher* retoucher, const int32_t* ids,
+                                      int32_t count, char* buffer, size_t buffer_bytes,
+                                      size_t* needed);
+
+/* Ids of a task's prompt; the image's tokens stand before ids[*image_at] (-1: no image). seen:
+ * (3, S, S) of vera_prepare_picture, NULL only for PARAM. groups: 3 factors of the latents, may be
+ * NULL. */
+VERA_API vera_status vera_prompt_tokens(const vera_retoucher* retoucher, const vera_task* task,
+                                        const float* seen, int32_t* ids, int32_t capacity,
+                                        int32_t* count, int32_t* image_at, float* groups,
+                                        vera_error* error);
+
 #ifdef __cplusplus
 } /* extern "C" */
 #endif
