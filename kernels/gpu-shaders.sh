@@ -34,7 +34,9 @@ to_spirv() { # shader, precision, entry points...
   for entry in "$@"; do entries="$entries -entry $entry"; done
   # shellcheck disable=SC2086
   slang "$shader" -target spirv -profile spirv_1_3 -O0 -g0 -fvk-use-entrypoint-name $entries \
-    -o "$spv"
+    -o "$spv.debug"
+  # Names for people, and a source language that drivers older than it do not know.
+  "$tools/cmeel.prefix/bin/spirv-opt" --strip-debug "$spv.debug" -o "$spv"
   "$tools/cmeel.prefix/bin/spirv-val" --target-env vulkan1.1 "$spv"
 }
 

@@ -92,7 +92,7 @@ bool ReadLook(const vera_look* from, vera_look* to) {
 
 bool ReadCurves(const vera_look* from, vera_look* to) {
   return CopyStruct(from, sizeof(*to), sizeof(*to), to) && CurvesAreValid(*to) &&
-         to->lut == nullptr && to->lut_type == 0 && to->lut_size == 0;
+         to->lut == nullptr && to->lut_type == 0 && Between(to->lut_size, 2, 129);
 }
 
 bool ReadFrame(const vera_frame* from, vera_frame* to, FormatInfo* info) {

@@ -20,7 +20,7 @@ inline bool IsCancelled(const volatile int32_t* cancel) {
 
 bool ReadOptions(const vera_render_options* from, vera_render_options* to);
 bool ReadLook(const vera_look* from, vera_look* to);
-// A look without LUT (NULL, and 0 in its other fields), which lies elsewhere.
+// A look whose LUT lies elsewhere: NULL and of type 0, but with its size.
 bool ReadCurves(const vera_look* from, vera_look* to);
 bool ReadFrame(const vera_frame* from, vera_frame* to, FormatInfo* info);
 

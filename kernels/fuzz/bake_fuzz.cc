@@ -1,4 +1,5 @@
-// vera_renderer_create, vera_bake and vera_bake_points with hostile shapes, sizes and values.
+// vera_renderer_create, vera_bake, vera_bake_points and what fills the bake shader's buffers
+// (vera_shader.h) with hostile shapes, sizes and values.
 //
 // Weights and colours lie in blocks of exactly the size that the C ABI asks for. In some calls a
 // field is replaced by what must be refused: a larger valid size would be a lie of the caller.
@@ -11,6 +12,7 @@
 
 #include "fuzz/input.h"
 #include "vera/vera.h"
+#include "vera/vera_shader.h"
 
 namespace vera {
 namespace {
@@ -130,6 +132,36 @@ void FuzzPoints(const vera_renderer* renderer, const float* latents, Floats* flo
   Check(vera_bake_points(renderer, latents, strengths, rgb, count, out.data(), &options), out);
 }
 
+// Blocks of exactly the bytes that vera_shader_bake_size asks for.
+void FuzzShader(const vera_renderer* renderer, const float* latents, Floats* floats,
+                Input* input) {
+  const int32_t size = input->Rarely(8) ? Wrong(input, 130)
+                                        : static_cast<int32_t>(input->Between(2, 9));
+  const vera_gpu_precision precision = static_cast<int32_t>(input->Between(0, 2));
+  const float* strengths = floats->Make(3, input);
+  const float* axes =
+      size >= 2 && size <= 9 && input->Rarely(3) ? floats->Make(3 * size, input) : nullptr;
+  vera_shader_bake_sizes sizes;
+  if (vera_shader_bake_size(renderer, size, precision, &sizes) != VERA_STATUS_OK) return;
+  std::unique_ptr<char[]> weights(new char[sizes.weights_bytes]);
+  std::vector<vera_shader_bake_layer> layers(sizes.layers_bytes / sizeof(layers[0]));
+  std::vector<float> look(sizes.look_bytes / sizeof(look[0]), HUGE_VALF);
+  if (vera_shader_pack_weights(renderer, precision, weights.get(), layers.data()) !=
+      VERA_STATUS_OK) {
+    std::abort();
+  }
+  vera_shader_bake_params params;
+  const vera_status status = vera_shader_pack_bake(renderer, latents, strengths, axes, size,
+                                                   precision, look.data(), &params);
+  if (status == VERA_STATUS_OK) {
+    const bool filled = std::all_of(look.begin(), look.end(),
+                                    [](float v) { return std::isfinite(v); });
+    if (!filled || params.axes + 3 * size != static_cast<int32_t>(look.size())) std::abort();
+  } else if (status != VERA_STATUS_INVALID_ARGUMENT) {
+    std::abort();
+  }
+}
+
 }  // namespace
 }  // namespace vera
 
@@ -144,8 +176,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   for (int i = 0; i < 2; ++i) {
     const float* latents = network.floats.Make(3 * int64_t{latent_size}, &input);
-    input.Take<uint8_t>() % 2 == 0 ? vera::FuzzLut(renderer, latents, &network.floats, &input)
-                                   : vera::FuzzPoints(renderer, latents, &network.floats, &input);
+    switch (input.Take<uint8_t>() % 3) {
+      case 0: vera::FuzzLut(renderer, latents, &network.floats, &input); break;
+      case 1: vera::FuzzPoints(renderer, latents, &network.floats, &input); break;
+      default: vera::FuzzShader(renderer, latents, &network.floats, &input);
+    }
   }
   vera_renderer_destroy(renderer);
   return 0;

@@ -18,48 +18,51 @@ namespace bake_text {
 #include <cstring>
 #include <vector>
 
-#include "ops/bake/bake_device.h"
+#include "ops/bake/bake.h"
 #include "ops/bake/bake_test_util.h"
 #include "ops/render/formats.h"
+#include "vera/vera_shader.h"
 
 namespace vera {
 namespace {
 
 constexpr float kMixed[3] = {1.5f, 0.0f, 0.6f};
-static_assert(sizeof(bake_text::BakeLayer_0) == sizeof(BakeLayer), "");
-static_assert(sizeof(bake_text::BakeParams_0) == sizeof(BakeParams), "");
+constexpr uint32_t kHalfNodes = 16;
+static_assert(sizeof(bake_text::BakeLayer_0) == sizeof(vera_shader_bake_layer), "");
+static_assert(sizeof(bake_text::BakeParams_0) == sizeof(vera_shader_bake_params), "");
 
 // What lies in the buffers.
 struct Buffers {
   Buffers(const Network& network, bool half, const std::vector<float>& axes, int size) {
+    const vera_gpu_precision precision = half ? VERA_GPU_PRECISION_HALF : VERA_GPU_PRECISION_FLOAT;
     vera_renderer* renderer = nullptr;
-    EXPECT_EQ(VERA_STATUS_OK, vera_renderer_create(&network.weights, &renderer));
-    const PackedRenderer& packed = renderer->packed;
-    EXPECT_TRUE(FitsDevice(packed));
-    weights.resize(DeviceWeightBytes(packed, half) / sizeof(metal::uint4));
-    layers.resize(packed.layers.size());
-    PackDeviceWeights(packed, half, static_cast<void*>(weights.data()), layers.data());
-    look.resize(DeviceLookSize(packed, size));
-    const Biases biases = MakeBiases(packed, network.latents.data(), kMixed);
-    PackDeviceLook(packed, biases, axes.data(), size, look.data(), &params);
+    EXPECT_EQ(0, vera_renderer_create(&network.weights, &renderer));
+    EXPECT_EQ(0, vera_shader_bake_size(renderer, size, precision, &sizes));
+    weights.resize(sizes.weights_bytes / sizeof(weights[0]));
+    layers.resize(sizes.layers_bytes / sizeof(layers[0]));
+    look.resize(sizes.look_bytes / sizeof(look[0]));
+    EXPECT_EQ(0, vera_shader_pack_weights(renderer, precision, weights.data(), layers.data()));
+    EXPECT_EQ(0, vera_shader_pack_bake(renderer, network.latents.data(), kMixed, axes.data(), size,
+                                       precision, look.data(), &params));
     vera_renderer_destroy(renderer);
   }
+  vera_shader_bake_sizes sizes;
   std::vector<metal::uint4> weights;
-  std::vector<BakeLayer> layers;
+  std::vector<vera_shader_bake_layer> layers;
   std::vector<float> look;
-  BakeParams params;
+  vera_shader_bake_params params;
 };
 
 template <typename Kernel>
-std::vector<float> Run(Kernel kernel, Buffers* in, bool half, bool half_nodes, bool reverse) {
-  const size_t nodes = in->params.node_count, groups = nodes / BakeTileNodes(half) + 1;
+std::vector<float> Run(Kernel kernel, Buffers* in, bool half_nodes, bool reverse) {
+  const size_t nodes = in->params.node_count;
   std::vector<metal::packed_uint2> out((half_nodes ? 1 : 2) * nodes + 1, {7u, 7u});
   bake_text::BakeParams_0 params;
-  in->params.flags = (in->params.flags & ~kBakeHalfNodes) | (half_nodes ? kBakeHalfNodes : 0);
+  in->params.flags = (in->params.flags & ~kHalfNodes) | (half_nodes ? kHalfNodes : 0);
   std::memcpy(&params, &in->params, sizeof(params));
   auto* layers = reinterpret_cast<bake_text::BakeLayer_0*>(in->layers.data());
   metal::ThreadGroup threads(128);
-  for (size_t group = 0; group < groups; ++group) {
+  for (size_t group = 0; group < in->sizes.groups; ++group) {
     threads.Run(reverse, [&](unsigned thread) {
       kernel(metal::uint3(thread, 0, 0), metal::uint3(static_cast<metal::uint>(group), 0, 0),
              layers, in->look.data(), &params, out.data(), in->weights.data());
@@ -97,8 +100,8 @@ void Check(bool half, double allowed) {
                         rgb.size() / 3, expected.data());
       Buffers in(network, half, axes, kSize);
       const auto run = [&](bool half_nodes, bool reverse) {
-        return half ? Run(bake_text::bakeLutHalf, &in, half, half_nodes, reverse)
-                    : Run(bake_text::bakeLut, &in, half, half_nodes, reverse);
+        return half ? Run(bake_text::bakeLutHalf, &in, half_nodes, reverse)
+                    : Run(bake_text::bakeLut, &in, half_nodes, reverse);
       };
       const std::vector<float> actual = run(false, false), halves = run(true, false);
       EXPECT_EQ(actual, run(false, true)) << "threads are not kept apart by barriers";

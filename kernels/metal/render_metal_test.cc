@@ -13,8 +13,10 @@ namespace render_text {
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <cstring>
 #include <vector>
 
+#include "vera/vera_shader.h"
 #include "vulkan/gpu_test_util.h"
 
 namespace vera {
@@ -22,35 +24,23 @@ namespace {
 
 using namespace render_text;
 
-constexpr uint32_t kTrilinear = 1, kExtend = 2, kDither = 4, kBlueFirst = 8, kHalfNodes = 16;
-
 // A look as the kernels read it.
 struct DeviceLook {
-  DeviceLook(const vera_look& look, const vera_render_options& options, bool half) {
-    job.src.sample = job.dst.sample = Sample::kFloat;
-    EXPECT_EQ(0, PrepareLook(look, &job));
-    const int n = look.lut_size;
-    const float* node = job.look.nodes.get();
-    for (int i = 0; i < n * n * n; ++i, node += 4) {
-      if (half) {
-        const auto bits = [](float v) -> uint32_t { return metal::half(v).bits; };
-        nodes.push_back({bits(node[0]) | bits(node[1]) << 16, bits(node[2])});
-      } else {
-        nodes.push_back({metal::as_type<uint32_t>(node[0]), metal::as_type<uint32_t>(node[1])});
-        nodes.push_back({metal::as_type<uint32_t>(node[2]), 0u});
-      }
-    }
-    params = {};
-    params.strength_0 = options.strength;
-    params.curve_size_0 = look.curve_size;
-    params.lut_size_0 = n;
-    params.output_curve_size_0 = look.output_curve_size;
-    params.dither_phase_0 = DitherPhase(options.origin_x, options.origin_y);
-    params.flags_0 = (options.interpolation ? kTrilinear : 0) |
-                     (options.out_of_range ? kExtend : 0) | (options.dither ? kDither : 0) |
-                     (half ? kHalfNodes : 0);
+  DeviceLook(const vera_look& look, const vera_render_options& options, vera_pixel_format format,
+             bool half) {
+    const vera_gpu_precision precision = half ? VERA_GPU_PRECISION_HALF : VERA_GPU_PRECISION_FLOAT;
+    vera_shader_render_sizes sizes;
+    EXPECT_EQ(0, vera_shader_render_size(&look, precision, &sizes));
+    curves.resize(sizes.curves_bytes / sizeof(curves[0]));
+    output_curves.resize(sizes.output_curves_bytes / sizeof(output_curves[0]));
+    nodes.resize(sizes.nodes_bytes / sizeof(nodes[0]));
+    vera_shader_render_params filled;
+    EXPECT_EQ(0, vera_shader_pack_render(&look, &options, format, precision, curves.data(),
+                                         nodes.data(), output_curves.data(), &filled));
+    static_assert(sizeof(filled) == sizeof(params), "");
+    std::memcpy(&params, &filled, sizeof(params));
   }
-  RenderJob job;
+  std::vector<float> curves, output_curves;
   std::vector<metal::packed_uint2> nodes;
   RenderParams_0 params;
 };
@@ -70,7 +60,7 @@ void RunBuffers(Kernel kernel, DeviceLook* look, const Pixels& src, Pixels* dst)
   std::vector<Pixel> in(src.bytes.size() / sizeof(Pixel)), out(in.size());
   std::memcpy(static_cast<void*>(in.data()), src.bytes.data(), src.bytes.size());
   ForEachThread(src, [&](const metal::uint3& id) {
-    kernel(id, &look->params, look->job.look.curves.get(), look->job.look.output_curves.get(),
+    kernel(id, &look->params, look->curves.data(), look->output_curves.data(),
            in.data(), out.data(), look->nodes.data());
   });
   std::memcpy(dst->bytes.data(), static_cast<const void*>(out.data()), dst->bytes.size());
@@ -86,7 +76,7 @@ void RunTextures(Kernel kernel, DeviceLook* look, const Pixels& src, Pixels* dst
     in[i / 4][i % 4] = src.unit() == 1 ? value / 255.0f : value;
   }
   ForEachThread(src, [&](const metal::uint3& id) {
-    kernel(id, &look->params, look->job.look.curves.get(), look->job.look.output_curves.get(),
+    kernel(id, &look->params, look->curves.data(), look->output_curves.data(),
            {in.data(), width}, {out.data(), width}, look->nodes.data());
   });
   for (size_t i = 0; i < src.samples(); ++i) {
@@ -137,8 +127,7 @@ void CheckAllFormats(bool half, bool textures) {
       options.origin_y = 1000;
       Pixels expected(src), actual(src);
       RenderReference(full, src.frame, expected.frame, options);
-      DeviceLook ready(full, options, half);
-      if (format == VERA_PIXEL_FORMAT_BGRA8) ready.params.flags_0 |= kBlueFirst;
+      DeviceLook ready(full, options, format, half);
       ready.params.width_0 = 151;
       ready.params.height_0 = 37;
       Run(&ready, half, textures, src, &actual);

@@ -182,7 +182,6 @@ TEST_F(BakeVulkanTest, RenderReadsTheLutWhereItLies) {
     vera_look look = Full(shape.view), curves = look;
     look.lut = nodes.data();
     curves.lut = nullptr;
-    curves.lut_size = 0;
     for (const vera_pixel_format format : kGpuFormats) {
       Pixels src(format, 333, 77);
       src.Fill();
@@ -315,7 +314,6 @@ TEST_F(BakeVulkanTest, BadLutsAreRefused) {
   const vera_look with_lut = Full(shape.view);
   vera_look curves = with_lut;
   curves.lut = nullptr;
-  curves.lut_size = 0;
   Pixels picture(VERA_PIXEL_FORMAT_RGBA8, 4, 4);
   const vera_frame& frame = picture.frame;
   const vera_render_options options = Options(1.0f);
@@ -328,6 +326,9 @@ TEST_F(BakeVulkanTest, BadLutsAreRefused) {
   EXPECT_EQ(1, render(half_, curves, lut.get()));
   EXPECT_EQ(1, vera_gpu_render_lut(nullptr, &curves, lut.get(), &frame, &frame, &options));
   EXPECT_EQ(1, vera_gpu_render(float_.get(), &curves, &frame, &frame, &options));
+  vera_look larger = curves;
+  larger.lut_size = 6;
+  EXPECT_EQ(1, render(float_, larger, lut.get()));
   curves.curves = nullptr;
   EXPECT_EQ(1, render(float_, curves, lut.get()));
 }

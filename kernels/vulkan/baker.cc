@@ -6,6 +6,7 @@
 
 #include "cpu/check.h"
 #include "ops/render/formats.h"
+#include "ops/render/render_device.h"
 #include "vulkan/bake_spirv.h"
 
 namespace vera {
@@ -49,20 +50,18 @@ vera_status Baker::Run(BakeParams params, const vera_bake_options& options) {
 vera_status Baker::Bake(const DeviceNetwork& network, const float* latents, const float* strengths,
                         const LatticeBake& lattice, int32_t lut_size, DeviceLut* lut) {
   const PackedRenderer& packed = network.renderer->packed;
-  const size_t n = static_cast<size_t>(lut_size);
   lut->device = device_;
   lut->size = lut_size;
   lut->half = half_;
   vera_status status =
       device_->Reserve(DeviceLookSize(packed, lut_size) * sizeof(float), &look_);
   if (status == VERA_STATUS_OK) {
-    status = device_->Reserve(n * n * n * (half_ ? 8 : 16), &lut->nodes);
+    status = device_->Reserve(DeviceNodeBytes(lut_size, half_), &lut->nodes);
   }
   if (status != VERA_STATUS_OK) return status;
   BakeParams params;
   PackDeviceLook(packed, MakeBiases(packed, latents, strengths), lattice.axes.data(), lut_size,
-                 static_cast<float*>(look_.mapped), &params);
-  if (half_) params.flags |= kBakeHalfNodes;
+                 half_, static_cast<float*>(look_.mapped), &params);
   constexpr VkDescriptorType kStorage = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
   status = pipeline_.Bind(*device_, module_, std::string("bakeLut") + module_.suffix,
                           sizeof(params),

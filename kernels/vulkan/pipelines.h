@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "ops/render/render_device.h"
 #include "vulkan/compute_pipeline.h"
 #include "vulkan/device.h"
 
@@ -14,21 +15,6 @@ namespace vera {
 enum class Kernel { kRgba8, kRgbaF16, kRgbaF32, kTexture8, kTextureF16 };
 constexpr int kKernels = 5;
 
-// RenderParams of render.slang.
-struct RenderParams {
-  uint32_t width;
-  uint32_t height;
-  uint32_t dither_phase;
-  uint32_t flags;
-  float strength;
-  int32_t curve_size;
-  int32_t lut_size;
-  int32_t output_curve_size;
-};
-static_assert(sizeof(RenderParams) == 32, "as the shader has it");
-
-constexpr uint32_t kFlagTrilinear = 1, kFlagExtend = 2, kFlagDither = 4, kFlagBlueFirst = 8,
-                   kFlagHalfNodes = 16;
 constexpr uint32_t kGroupWidth = 16, kGroupHeight = 8;
 
 Module RenderModule(bool half);

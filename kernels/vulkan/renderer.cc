@@ -23,11 +23,6 @@ bool KernelOf(vera_pixel_format format, Kernel* kernel) {
   }
 }
 
-void StoreHalfNodes(const float* nodes, size_t count, void* out) {
-  uint16_t* halves = static_cast<uint16_t*>(out);
-  for (size_t i = 0; i < 4 * count; ++i) halves[i] = FloatToHalf(nodes[i]);
-}
-
 }  // namespace
 
 struct Renderer::Job {
@@ -58,51 +53,26 @@ vera_status Renderer::Open(const DeviceRequest& request, const Shaders& shaders,
   return VERA_STATUS_OK;
 }
 
-vera_status Renderer::UploadNodes(const PreparedLook& look, bool half) {
-  const size_t n = static_cast<size_t>(look.lut_size), count = n * n * n;
-  const size_t bytes = count * (half ? 8 : 16);
-  const vera_status status = device_->Reserve(bytes, &nodes_);
-  if (status != VERA_STATUS_OK) return status;
-  if (half) {
-    StoreHalfNodes(look.nodes.get(), count, nodes_.mapped);
-  } else {
-    std::memcpy(nodes_.mapped, look.nodes.get(), bytes);
-  }
-  return VERA_STATUS_OK;
-}
-
 vera_status Renderer::Upload(const vera_look& look, const DeviceLut* lut,
                              const vera_render_options& options, RenderParams* params) {
   RenderJob job;  // as if for float pixels: the device has one form of a look for all formats
   job.src.sample = job.dst.sample = Sample::kFloat;
-  const bool half_nodes =
-      lut != nullptr ? lut->half : half_ || look.lut_type == VERA_VALUE_FLOAT16;
-  vera_look sized = look;
-  if (lut != nullptr) sized.lut_size = lut->size;
+  const bool half_nodes = lut != nullptr ? lut->half : HalfNodes(look, half_);
   vera_status status =
-      lut != nullptr ? PrepareCurves(sized, &job.look) : PrepareLook(sized, &job);
-  const PreparedLook& ready = job.look;
-  if (status == VERA_STATUS_OK && lut == nullptr) status = UploadNodes(ready, half_nodes);
-  const size_t curve_bytes = 3 * sizeof(float) * static_cast<size_t>(ready.curve_size);
-  const size_t output_bytes = 3 * sizeof(float) * static_cast<size_t>(ready.output_curve_size);
-  if (status == VERA_STATUS_OK) status = device_->Reserve(curve_bytes, &curves_);
+      lut != nullptr ? PrepareCurves(look, &job.look) : PrepareLook(look, &job);
+  if (status == VERA_STATUS_OK && lut == nullptr) {
+    status = device_->Reserve(DeviceNodeBytes(look.lut_size, half_nodes), &nodes_);
+  }
+  if (status == VERA_STATUS_OK) {
+    status = device_->Reserve(DeviceCurveBytes(look.curve_size), &curves_);
+  }
   // Bound even where it is not read, so it must exist.
   if (status == VERA_STATUS_OK) {
-    status = device_->Reserve(std::max<size_t>(output_bytes, 16), &output_curves_);
+    status = device_->Reserve(DeviceCurveBytes(look.output_curve_size), &output_curves_);
   }
   if (status != VERA_STATUS_OK) return status;
-  std::memcpy(curves_.mapped, ready.curves.get(), curve_bytes);
-  if (output_bytes > 0) std::memcpy(output_curves_.mapped, ready.output_curves.get(), output_bytes);
-  params->strength = options.strength;
-  params->curve_size = ready.curve_size;
-  params->lut_size = ready.lut_size;
-  params->output_curve_size = ready.output_curve_size;
-  params->flags =
-      (options.interpolation == VERA_INTERPOLATION_TRILINEAR ? kFlagTrilinear : 0) |
-      (options.out_of_range == VERA_OUT_OF_RANGE_EXTEND ? kFlagExtend : 0) |
-      (options.dither == VERA_DITHER_ORDERED ? kFlagDither : 0) |
-      (half_nodes ? kFlagHalfNodes : 0);
-  params->dither_phase = DitherPhase(options.origin_x, options.origin_y);
+  PackDeviceLook(job.look, options, half_nodes, curves_.mapped,
+                 lut == nullptr ? nodes_.mapped : nullptr, output_curves_.mapped, params);
   return VERA_STATUS_OK;
 }
 
@@ -153,7 +123,8 @@ vera_status Renderer::Render(const vera_look* given_look, const DeviceLut* lut,
   vera_render_options options;
   FormatInfo src_info, dst_info;
   const bool look_is_valid =
-      lut != nullptr ? lut->device == device_ && ReadCurves(given_look, &look)
+      lut != nullptr ? lut->device == device_ && ReadCurves(given_look, &look) &&
+                           look.lut_size == lut->size
                      : ReadLook(given_look, &look);
   if (!look_is_valid || !ReadOptions(given, &options) ||
       !ReadFrame(given_src, &src, &src_info) || !ReadFrame(given_dst, &dst, &dst_info) ||

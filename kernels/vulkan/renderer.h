@@ -59,7 +59,6 @@ class Renderer {
   Renderer() = default;
   struct Job;
   vera_status RenderTile(const Job& job, int64_t tile);
-  vera_status UploadNodes(const PreparedLook& look, bool half);
   vera_status SelfTestRender(std::string* why);
   vera_status SelfTestBake(std::string* why);
   vera_status SelfTestBakedRender(const DeviceLut& lut, const std::vector<float>& nodes,

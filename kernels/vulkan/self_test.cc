@@ -203,7 +203,6 @@ vera_status Renderer::SelfTestBakedRender(const DeviceLut& lut, const std::vecto
   test.look.output_curve_size = 0;
   vera_look curves = test.look;
   curves.lut = nullptr;
-  curves.lut_size = 0;
   test.look.lut = nodes.data();
   vera_render_options options = {};
   options.struct_size = sizeof(options);

@@ -7,6 +7,7 @@
 #define VERA_VERA_GPU_H_
 
 #include "vera/vera.h"
+#include "vera/vera_shader.h" /* vera_gpu_precision */
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,12 +15,6 @@ extern "C" {
 
 /* An opened device. Calls on one vera_gpu wait for each other; different ones are independent. */
 typedef struct vera_gpu vera_gpu;
-
-/* FLOAT: all arithmetic in float32. HALF: the LUT is kept and its nodes are summed in half
- * precision, the rest is float32; results differ by up to one 8-bit code (0.002) more. A bake keeps
- * weights and what goes from layer to layer in half precision and sums in float32. */
-typedef int32_t vera_gpu_precision;
-enum { VERA_GPU_PRECISION_FLOAT = 0, VERA_GPU_PRECISION_HALF = 1 };
 
 typedef struct vera_gpu_options {
   size_t struct_size; /* sizeof(vera_gpu_options) as the caller was compiled */
@@ -105,7 +100,7 @@ VERA_API vera_status vera_gpu_lut_read(vera_gpu* gpu, const vera_gpu_lut* lut, f
 VERA_API void vera_gpu_lut_destroy(vera_gpu_lut* lut);
 
 /* vera_gpu_render with a LUT that lies on the device. look holds the curves; its lut is NULL, its
- * lut_type and lut_size are 0. lut was made with this gpu. */
+ * lut_type 0, its lut_size that of the LUT. lut was made with this gpu. */
 VERA_API vera_status vera_gpu_render_lut(vera_gpu* gpu, const vera_look* look,
                                          const vera_gpu_lut* lut, const vera_frame* src,
                                          const vera_frame* dst,

@@ -85,7 +85,7 @@ size_t DeviceLookSize(const PackedRenderer& renderer, int32_t lut_size) {
 }
 
 void PackDeviceLook(const PackedRenderer& renderer, const Biases& biases, const float* axes,
-                    int32_t lut_size, float* look, BakeParams* params) {
+                    int32_t lut_size, bool half, float* look, BakeParams* params) {
   const PackedLayer &first = renderer.layers[0], &last = renderer.layers.back();
   float* out = std::copy_n(first.weights.get(), 3 * first.padded_width, look);
   for (size_t i = 0; i < renderer.layers.size(); ++i) {
@@ -97,7 +97,7 @@ void PackDeviceLook(const PackedRenderer& renderer, const Biases& biases, const 
   params->lut_size = lut_size;
   params->layer_count = static_cast<int32_t>(renderer.layers.size());
   params->output = static_cast<int32_t>(out - look);
-  params->flags = renderer.residual ? kBakeResidual : 0;
+  params->flags = (renderer.residual ? kBakeResidual : 0) | (half ? kBakeHalfNodes : 0);
   params->norm_epsilon = renderer.norm_epsilon;
   out = std::copy_n(biases.out, 3, out);
   float* sums = out;

@@ -6,20 +6,12 @@
 #include <cstdint>
 
 #include "ops/bake/bake.h"
+#include "vera/vera_shader.h"
 
 namespace vera {
 
-// The structs of the shader.
-struct BakeLayer {
-  int32_t inputs, width, padded_width, weights, biases;
-  float scale;
-};
-struct BakeParams {
-  uint32_t first_node, node_count;
-  int32_t lut_size, layer_count, output, axes;
-  uint32_t flags;
-  float norm_epsilon;
-};
+using BakeLayer = vera_shader_bake_layer;
+using BakeParams = vera_shader_bake_params;
 static_assert(sizeof(BakeLayer) == 24 && sizeof(BakeParams) == 32, "as the shader has them");
 
 constexpr uint32_t kBakeResidual = 1, kBakeHalfNodes = 16;
@@ -41,10 +33,9 @@ void PackDeviceWeights(const PackedRenderer& renderer, bool half, void* weights,
 // Floats of what a look adds.
 size_t DeviceLookSize(const PackedRenderer& renderer, int32_t lut_size);
 
-// axes: 3 x lut_size; look: DeviceLookSize. *params gets all but first_node, and kBakeHalfNodes is
-// not set.
+// axes: 3 x lut_size; look: DeviceLookSize. The nodes are in half precision if the weights are.
 void PackDeviceLook(const PackedRenderer& renderer, const Biases& biases, const float* axes,
-                    int32_t lut_size, float* look, BakeParams* params);
+                    int32_t lut_size, bool half, float* look, BakeParams* params);
 
 }  // namespace vera
 
