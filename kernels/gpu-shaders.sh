@@ -72,9 +72,10 @@ to_metal() { # shader, one line on its arguments, a program for sed
   } >"$build/$1.metal"
 }
 
-to_spirv render float renderRgba8 renderRgbaF16 renderRgbaF32 renderTexture8 renderTextureF16
+to_spirv render float renderRgba8 renderRgbaF16 renderRgbaF32 renderTexture8 renderTextureF16 \
+  renderTextureF32
 to_spirv render half renderRgba8Half renderRgbaF16Half renderRgbaF32Half renderTexture8Half \
-  renderTextureF16Half
+  renderTextureF16Half renderTextureF32Half
 to_spirv bake float bakeLut
 to_spirv bake half bakeLutHalf
 to_header render RENDER Render

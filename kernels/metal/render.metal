@@ -44,6 +44,10 @@ struct KernelContext_0
     texture2d<float, access::write> entryPointParams_destination_8;
     texture2d<float, access::sample> entryPointParams_source_9;
     texture2d<float, access::write> entryPointParams_destination_9;
+    texture2d<float, access::sample> entryPointParams_source_10;
+    texture2d<float, access::write> entryPointParams_destination_10;
+    texture2d<float, access::sample> entryPointParams_source_11;
+    texture2d<float, access::write> entryPointParams_destination_11;
     packed_uint2 device* nodes_0;
 };
 
@@ -587,6 +591,18 @@ static uint3 render8_3(uint3 codes_6, uint3 id_3, KernelContext_0 thread* kernel
     return uint3(result_6 + float3(_S101) );
 }
 
+static float4 renderTexelFloat_0(float4 texel_0, KernelContext_0 thread* kernelContext_19)
+{
+    float3 _S102 = renderFloat_0(texel_0.xyz, kernelContext_19);
+    return float4(_S102, texel_0.w);
+}
+
+static float4 renderTexelFloat_1(float4 texel_1, KernelContext_0 thread* kernelContext_20)
+{
+    float3 _S103 = renderFloat_1(texel_1.xyz, kernelContext_20);
+    return float4(_S103, texel_1.w);
+}
+
 static uint toHalf_0(float value_3)
 {
     uint bits_1 = (as_type<uint>((value_3)));
@@ -607,350 +623,390 @@ static uint toHalf_0(float value_3)
     return sign_0 | ((magnitude_1 + 4095U + ((magnitude_1 >> 13U) & 1U) - 939524096U) >> 13U);
 }
 
-static float4 renderTexelHalf_0(float4 texel_0, KernelContext_0 thread* kernelContext_19)
+static float4 renderTexelHalf_0(float4 texel_2, KernelContext_0 thread* kernelContext_21)
 {
-    float3 _S102 = renderFloat_0(texel_0.xyz, kernelContext_19);
-    return float4(fromHalf_0(toHalf_0(_S102.x)), fromHalf_0(toHalf_0(_S102.y)), fromHalf_0(toHalf_0(_S102.z)), texel_0.w);
+    float3 _S104 = renderFloat_0(texel_2.xyz, kernelContext_21);
+    return float4(fromHalf_0(toHalf_0(_S104.x)), fromHalf_0(toHalf_0(_S104.y)), fromHalf_0(toHalf_0(_S104.z)), texel_2.w);
 }
 
-static float4 renderTexelHalf_1(float4 texel_1, KernelContext_0 thread* kernelContext_20)
+static float4 renderTexelHalf_1(float4 texel_3, KernelContext_0 thread* kernelContext_22)
 {
-    float3 _S103 = renderFloat_1(texel_1.xyz, kernelContext_20);
-    return float4(fromHalf_0(toHalf_0(_S103.x)), fromHalf_0(toHalf_0(_S103.y)), fromHalf_0(toHalf_0(_S103.z)), texel_1.w);
+    float3 _S105 = renderFloat_1(texel_3.xyz, kernelContext_22);
+    return float4(fromHalf_0(toHalf_0(_S105.x)), fromHalf_0(toHalf_0(_S105.y)), fromHalf_0(toHalf_0(_S105.z)), texel_3.w);
 }
 
-static float4 renderTexel8_0(float4 texel_2, uint3 id_4, KernelContext_0 thread* kernelContext_21)
-{
-    float3 _S104 = float3(255.0f) ;
-    uint3 _S105 = render8_1(uint3(clampTo_1(texel_2.xyz, 1.0f) * _S104 + float3(0.5f) ), id_4, kernelContext_21);
-    return float4(float3(_S105) / _S104, texel_2.w);
-}
-
-static float4 renderTexel8_1(float4 texel_3, uint3 id_5, KernelContext_0 thread* kernelContext_22)
+static float4 renderTexel8_0(float4 texel_4, uint3 id_4, KernelContext_0 thread* kernelContext_23)
 {
     float3 _S106 = float3(255.0f) ;
-    uint3 _S107 = render8_3(uint3(clampTo_1(texel_3.xyz, 1.0f) * _S106 + float3(0.5f) ), id_5, kernelContext_22);
-    return float4(float3(_S107) / _S106, texel_3.w);
+    uint3 _S107 = render8_1(uint3(clampTo_1(texel_4.xyz, 1.0f) * _S106 + float3(0.5f) ), id_4, kernelContext_23);
+    return float4(float3(_S107) / _S106, texel_4.w);
 }
 
-static uint4 renderFloats_0(uint4 bits_2, KernelContext_0 thread* kernelContext_23)
+static float4 renderTexel8_1(float4 texel_5, uint3 id_5, KernelContext_0 thread* kernelContext_24)
 {
-    float3 _S108 = renderFloat_0((as_type<float3>((bits_2.xyz))), kernelContext_23);
-    return uint4((as_type<uint3>((_S108))), bits_2.w);
+    float3 _S108 = float3(255.0f) ;
+    uint3 _S109 = render8_3(uint3(clampTo_1(texel_5.xyz, 1.0f) * _S108 + float3(0.5f) ), id_5, kernelContext_24);
+    return float4(float3(_S109) / _S108, texel_5.w);
 }
 
-static uint4 renderFloats_1(uint4 bits_3, KernelContext_0 thread* kernelContext_24)
+static uint4 renderFloats_0(uint4 bits_2, KernelContext_0 thread* kernelContext_25)
 {
-    float3 _S109 = renderFloat_1((as_type<float3>((bits_3.xyz))), kernelContext_24);
-    return uint4((as_type<uint3>((_S109))), bits_3.w);
+    float3 _S110 = renderFloat_0((as_type<float3>((bits_2.xyz))), kernelContext_25);
+    return uint4((as_type<uint3>((_S110))), bits_2.w);
 }
 
-static uint2 renderHalves_0(uint2 bits_4, KernelContext_0 thread* kernelContext_25)
+static uint4 renderFloats_1(uint4 bits_3, KernelContext_0 thread* kernelContext_26)
 {
-    uint _S110 = bits_4.x;
-    uint _S111 = bits_4.y;
-    float3 _S112 = renderFloat_0(float3(fromHalf_0(_S110 & 65535U), fromHalf_0(_S110 >> 16U), fromHalf_0(_S111 & 65535U)), kernelContext_25);
-    return uint2((toHalf_0(_S112.x)) | ((toHalf_0(_S112.y)) << 16U), (toHalf_0(_S112.z)) | (_S111 & 4294901760U));
+    float3 _S111 = renderFloat_1((as_type<float3>((bits_3.xyz))), kernelContext_26);
+    return uint4((as_type<uint3>((_S111))), bits_3.w);
 }
 
-static uint2 renderHalves_1(uint2 bits_5, KernelContext_0 thread* kernelContext_26)
+static uint2 renderHalves_0(uint2 bits_4, KernelContext_0 thread* kernelContext_27)
 {
-    uint _S113 = bits_5.x;
-    uint _S114 = bits_5.y;
-    float3 _S115 = renderFloat_1(float3(fromHalf_0(_S113 & 65535U), fromHalf_0(_S113 >> 16U), fromHalf_0(_S114 & 65535U)), kernelContext_26);
-    return uint2((toHalf_0(_S115.x)) | ((toHalf_0(_S115.y)) << 16U), (toHalf_0(_S115.z)) | (_S114 & 4294901760U));
+    uint _S112 = bits_4.x;
+    uint _S113 = bits_4.y;
+    float3 _S114 = renderFloat_0(float3(fromHalf_0(_S112 & 65535U), fromHalf_0(_S112 >> 16U), fromHalf_0(_S113 & 65535U)), kernelContext_27);
+    return uint2((toHalf_0(_S114.x)) | ((toHalf_0(_S114.y)) << 16U), (toHalf_0(_S114.z)) | (_S113 & 4294901760U));
 }
 
-static uint renderPacked8_0(uint bits_6, uint3 id_6, KernelContext_0 thread* kernelContext_27)
+static uint2 renderHalves_1(uint2 bits_5, KernelContext_0 thread* kernelContext_28)
 {
-    uint _S116 = bits_6 & 255U;
-    uint _S117 = (bits_6 >> 8U) & 255U;
-    uint _S118 = (bits_6 >> 16U) & 255U;
-    uint3 codes_7 = uint3(_S116, _S117, _S118);
-    bool blue_first_0 = ((kernelContext_27->params_0->flags_0) & 8U) != 0U;
+    uint _S115 = bits_5.x;
+    uint _S116 = bits_5.y;
+    float3 _S117 = renderFloat_1(float3(fromHalf_0(_S115 & 65535U), fromHalf_0(_S115 >> 16U), fromHalf_0(_S116 & 65535U)), kernelContext_28);
+    return uint2((toHalf_0(_S117.x)) | ((toHalf_0(_S117.y)) << 16U), (toHalf_0(_S117.z)) | (_S116 & 4294901760U));
+}
+
+static uint renderPacked8_0(uint bits_6, uint3 id_6, KernelContext_0 thread* kernelContext_29)
+{
+    uint _S118 = bits_6 & 255U;
+    uint _S119 = (bits_6 >> 8U) & 255U;
+    uint _S120 = (bits_6 >> 16U) & 255U;
+    uint3 codes_7 = uint3(_S118, _S119, _S120);
+    bool blue_first_0 = ((kernelContext_29->params_0->flags_0) & 8U) != 0U;
     uint3 codes_8;
     if(blue_first_0)
     {
-        codes_8 = uint3(_S118, _S117, _S116);
+        codes_8 = uint3(_S120, _S119, _S118);
     }
     else
     {
         codes_8 = codes_7;
     }
-    uint3 _S119 = render8_0(codes_8, id_6, kernelContext_27);
+    uint3 _S121 = render8_0(codes_8, id_6, kernelContext_29);
     if(blue_first_0)
     {
-        codes_8 = _S119.zyx;
+        codes_8 = _S121.zyx;
     }
     else
     {
-        codes_8 = _S119;
+        codes_8 = _S121;
     }
     return (((codes_8.x) | ((codes_8.y) << 8U)) | ((codes_8.z) << 16U)) | (bits_6 & 4278190080U);
 }
 
-static uint renderPacked8_1(uint bits_7, uint3 id_7, KernelContext_0 thread* kernelContext_28)
+static uint renderPacked8_1(uint bits_7, uint3 id_7, KernelContext_0 thread* kernelContext_30)
 {
-    uint _S120 = bits_7 & 255U;
-    uint _S121 = (bits_7 >> 8U) & 255U;
-    uint _S122 = (bits_7 >> 16U) & 255U;
-    uint3 codes_9 = uint3(_S120, _S121, _S122);
-    bool blue_first_1 = ((kernelContext_28->params_0->flags_0) & 8U) != 0U;
+    uint _S122 = bits_7 & 255U;
+    uint _S123 = (bits_7 >> 8U) & 255U;
+    uint _S124 = (bits_7 >> 16U) & 255U;
+    uint3 codes_9 = uint3(_S122, _S123, _S124);
+    bool blue_first_1 = ((kernelContext_30->params_0->flags_0) & 8U) != 0U;
     uint3 codes_10;
     if(blue_first_1)
     {
-        codes_10 = uint3(_S122, _S121, _S120);
+        codes_10 = uint3(_S124, _S123, _S122);
     }
     else
     {
         codes_10 = codes_9;
     }
-    uint3 _S123 = render8_2(codes_10, id_7, kernelContext_28);
+    uint3 _S125 = render8_2(codes_10, id_7, kernelContext_30);
     if(blue_first_1)
     {
-        codes_10 = _S123.zyx;
+        codes_10 = _S125.zyx;
     }
     else
     {
-        codes_10 = _S123;
+        codes_10 = _S125;
     }
     return (((codes_10.x) | ((codes_10.y) << 8U)) | ((codes_10.z) << 16U)) | (bits_7 & 4278190080U);
 }
 
-static bool isOutside_0(uint3 id_8, KernelContext_0 thread* kernelContext_29)
+static bool isOutside_0(uint3 id_8, KernelContext_0 thread* kernelContext_31)
 {
-    bool _S124;
-    if((id_8.x) >= (kernelContext_29->params_0->width_0))
+    bool _S126;
+    if((id_8.x) >= (kernelContext_31->params_0->width_0))
     {
-        _S124 = true;
+        _S126 = true;
     }
     else
     {
-        _S124 = (id_8.y) >= (kernelContext_29->params_0->height_0);
+        _S126 = (id_8.y) >= (kernelContext_31->params_0->height_0);
     }
-    return _S124;
+    return _S126;
 }
 
-static uint pixelIndex_0(uint3 id_9, KernelContext_0 thread* kernelContext_30)
+static uint pixelIndex_0(uint3 id_9, KernelContext_0 thread* kernelContext_32)
 {
-    return id_9.y * kernelContext_30->params_0->width_0 + id_9.x;
+    return id_9.y * kernelContext_32->params_0->width_0 + id_9.x;
 }
 
-[[kernel]] void renderRgba8(uint3 id_10 [[thread_position_in_grid]], RenderParams_0 constant* params_1 [[buffer(0)]], float device* curves_1 [[buffer(1)]], float device* output_curves_1 [[buffer(3)]], uint device* entryPointParams_source_10 [[buffer(4)]], uint device* entryPointParams_destination_10 [[buffer(5)]], packed_uint2 device* nodes_1 [[buffer(2)]])
-{
-    thread KernelContext_0 kernelContext_31;
-    (&kernelContext_31)->params_0 = params_1;
-    (&kernelContext_31)->curves_0 = curves_1;
-    (&kernelContext_31)->output_curves_0 = output_curves_1;
-    (&kernelContext_31)->entryPointParams_source_0 = entryPointParams_source_10;
-    (&kernelContext_31)->entryPointParams_destination_0 = entryPointParams_destination_10;
-    (&kernelContext_31)->nodes_0 = nodes_1;
-    bool _S125 = isOutside_0(id_10, &kernelContext_31);
-    if(_S125)
-    {
-        return;
-    }
-    uint _S126 = pixelIndex_0(id_10, &kernelContext_31);
-    uint device* _S127 = (&kernelContext_31)->entryPointParams_destination_0+_S126;
-    uint _S128 = pixelIndex_0(id_10, &kernelContext_31);
-    uint _S129 = renderPacked8_1((&kernelContext_31)->entryPointParams_source_0[_S128], id_10, &kernelContext_31);
-    *_S127 = _S129;
-    return;
-}
-
-[[kernel]] void renderRgba8Half(uint3 id_11 [[thread_position_in_grid]], RenderParams_0 constant* params_2 [[buffer(0)]], float device* curves_2 [[buffer(1)]], float device* output_curves_2 [[buffer(3)]], uint device* entryPointParams_source_11 [[buffer(4)]], uint device* entryPointParams_destination_11 [[buffer(5)]], packed_uint2 device* nodes_2 [[buffer(2)]])
-{
-    thread KernelContext_0 kernelContext_32;
-    (&kernelContext_32)->params_0 = params_2;
-    (&kernelContext_32)->curves_0 = curves_2;
-    (&kernelContext_32)->output_curves_0 = output_curves_2;
-    (&kernelContext_32)->entryPointParams_source_1 = entryPointParams_source_11;
-    (&kernelContext_32)->entryPointParams_destination_1 = entryPointParams_destination_11;
-    (&kernelContext_32)->nodes_0 = nodes_2;
-    bool _S130 = isOutside_0(id_11, &kernelContext_32);
-    if(_S130)
-    {
-        return;
-    }
-    uint _S131 = pixelIndex_0(id_11, &kernelContext_32);
-    uint device* _S132 = (&kernelContext_32)->entryPointParams_destination_1+_S131;
-    uint _S133 = pixelIndex_0(id_11, &kernelContext_32);
-    uint _S134 = renderPacked8_0((&kernelContext_32)->entryPointParams_source_1[_S133], id_11, &kernelContext_32);
-    *_S132 = _S134;
-    return;
-}
-
-[[kernel]] void renderRgbaF16(uint3 id_12 [[thread_position_in_grid]], RenderParams_0 constant* params_3 [[buffer(0)]], float device* curves_3 [[buffer(1)]], float device* output_curves_3 [[buffer(3)]], packed_uint2 device* entryPointParams_source_12 [[buffer(4)]], packed_uint2 device* entryPointParams_destination_12 [[buffer(5)]], packed_uint2 device* nodes_3 [[buffer(2)]])
+[[kernel]] void renderRgba8(uint3 id_10 [[thread_position_in_grid]], RenderParams_0 constant* params_1 [[buffer(0)]], float device* curves_1 [[buffer(1)]], float device* output_curves_1 [[buffer(3)]], uint device* entryPointParams_source_12 [[buffer(4)]], uint device* entryPointParams_destination_12 [[buffer(5)]], packed_uint2 device* nodes_1 [[buffer(2)]])
 {
     thread KernelContext_0 kernelContext_33;
-    (&kernelContext_33)->params_0 = params_3;
-    (&kernelContext_33)->curves_0 = curves_3;
-    (&kernelContext_33)->output_curves_0 = output_curves_3;
-    (&kernelContext_33)->entryPointParams_source_2 = entryPointParams_source_12;
-    (&kernelContext_33)->entryPointParams_destination_2 = entryPointParams_destination_12;
-    (&kernelContext_33)->nodes_0 = nodes_3;
-    bool _S135 = isOutside_0(id_12, &kernelContext_33);
-    if(_S135)
+    (&kernelContext_33)->params_0 = params_1;
+    (&kernelContext_33)->curves_0 = curves_1;
+    (&kernelContext_33)->output_curves_0 = output_curves_1;
+    (&kernelContext_33)->entryPointParams_source_0 = entryPointParams_source_12;
+    (&kernelContext_33)->entryPointParams_destination_0 = entryPointParams_destination_12;
+    (&kernelContext_33)->nodes_0 = nodes_1;
+    bool _S127 = isOutside_0(id_10, &kernelContext_33);
+    if(_S127)
     {
         return;
     }
-    uint _S136 = pixelIndex_0(id_12, &kernelContext_33);
-    packed_uint2 device* _S137 = (&kernelContext_33)->entryPointParams_destination_2+_S136;
-    uint _S138 = pixelIndex_0(id_12, &kernelContext_33);
-    uint2 _S139 = renderHalves_1(uint2(*((&kernelContext_33)->entryPointParams_source_2+_S138)) , &kernelContext_33);
-    *_S137 = packed_uint2(_S139) ;
+    uint _S128 = pixelIndex_0(id_10, &kernelContext_33);
+    uint device* _S129 = (&kernelContext_33)->entryPointParams_destination_0+_S128;
+    uint _S130 = pixelIndex_0(id_10, &kernelContext_33);
+    uint _S131 = renderPacked8_1((&kernelContext_33)->entryPointParams_source_0[_S130], id_10, &kernelContext_33);
+    *_S129 = _S131;
     return;
 }
 
-[[kernel]] void renderRgbaF16Half(uint3 id_13 [[thread_position_in_grid]], RenderParams_0 constant* params_4 [[buffer(0)]], float device* curves_4 [[buffer(1)]], float device* output_curves_4 [[buffer(3)]], packed_uint2 device* entryPointParams_source_13 [[buffer(4)]], packed_uint2 device* entryPointParams_destination_13 [[buffer(5)]], packed_uint2 device* nodes_4 [[buffer(2)]])
+[[kernel]] void renderRgba8Half(uint3 id_11 [[thread_position_in_grid]], RenderParams_0 constant* params_2 [[buffer(0)]], float device* curves_2 [[buffer(1)]], float device* output_curves_2 [[buffer(3)]], uint device* entryPointParams_source_13 [[buffer(4)]], uint device* entryPointParams_destination_13 [[buffer(5)]], packed_uint2 device* nodes_2 [[buffer(2)]])
 {
     thread KernelContext_0 kernelContext_34;
-    (&kernelContext_34)->params_0 = params_4;
-    (&kernelContext_34)->curves_0 = curves_4;
-    (&kernelContext_34)->output_curves_0 = output_curves_4;
-    (&kernelContext_34)->entryPointParams_source_3 = entryPointParams_source_13;
-    (&kernelContext_34)->entryPointParams_destination_3 = entryPointParams_destination_13;
-    (&kernelContext_34)->nodes_0 = nodes_4;
-    bool _S140 = isOutside_0(id_13, &kernelContext_34);
-    if(_S140)
+    (&kernelContext_34)->params_0 = params_2;
+    (&kernelContext_34)->curves_0 = curves_2;
+    (&kernelContext_34)->output_curves_0 = output_curves_2;
+    (&kernelContext_34)->entryPointParams_source_1 = entryPointParams_source_13;
+    (&kernelContext_34)->entryPointParams_destination_1 = entryPointParams_destination_13;
+    (&kernelContext_34)->nodes_0 = nodes_2;
+    bool _S132 = isOutside_0(id_11, &kernelContext_34);
+    if(_S132)
     {
         return;
     }
-    uint _S141 = pixelIndex_0(id_13, &kernelContext_34);
-    packed_uint2 device* _S142 = (&kernelContext_34)->entryPointParams_destination_3+_S141;
-    uint _S143 = pixelIndex_0(id_13, &kernelContext_34);
-    uint2 _S144 = renderHalves_0(uint2(*((&kernelContext_34)->entryPointParams_source_3+_S143)) , &kernelContext_34);
-    *_S142 = packed_uint2(_S144) ;
+    uint _S133 = pixelIndex_0(id_11, &kernelContext_34);
+    uint device* _S134 = (&kernelContext_34)->entryPointParams_destination_1+_S133;
+    uint _S135 = pixelIndex_0(id_11, &kernelContext_34);
+    uint _S136 = renderPacked8_0((&kernelContext_34)->entryPointParams_source_1[_S135], id_11, &kernelContext_34);
+    *_S134 = _S136;
     return;
 }
 
-[[kernel]] void renderRgbaF32(uint3 id_14 [[thread_position_in_grid]], RenderParams_0 constant* params_5 [[buffer(0)]], float device* curves_5 [[buffer(1)]], float device* output_curves_5 [[buffer(3)]], packed_uint4 device* entryPointParams_source_14 [[buffer(4)]], packed_uint4 device* entryPointParams_destination_14 [[buffer(5)]], packed_uint2 device* nodes_5 [[buffer(2)]])
+[[kernel]] void renderRgbaF16(uint3 id_12 [[thread_position_in_grid]], RenderParams_0 constant* params_3 [[buffer(0)]], float device* curves_3 [[buffer(1)]], float device* output_curves_3 [[buffer(3)]], packed_uint2 device* entryPointParams_source_14 [[buffer(4)]], packed_uint2 device* entryPointParams_destination_14 [[buffer(5)]], packed_uint2 device* nodes_3 [[buffer(2)]])
 {
     thread KernelContext_0 kernelContext_35;
-    (&kernelContext_35)->params_0 = params_5;
-    (&kernelContext_35)->curves_0 = curves_5;
-    (&kernelContext_35)->output_curves_0 = output_curves_5;
-    (&kernelContext_35)->entryPointParams_source_4 = entryPointParams_source_14;
-    (&kernelContext_35)->entryPointParams_destination_4 = entryPointParams_destination_14;
-    (&kernelContext_35)->nodes_0 = nodes_5;
-    bool _S145 = isOutside_0(id_14, &kernelContext_35);
-    if(_S145)
+    (&kernelContext_35)->params_0 = params_3;
+    (&kernelContext_35)->curves_0 = curves_3;
+    (&kernelContext_35)->output_curves_0 = output_curves_3;
+    (&kernelContext_35)->entryPointParams_source_2 = entryPointParams_source_14;
+    (&kernelContext_35)->entryPointParams_destination_2 = entryPointParams_destination_14;
+    (&kernelContext_35)->nodes_0 = nodes_3;
+    bool _S137 = isOutside_0(id_12, &kernelContext_35);
+    if(_S137)
     {
         return;
     }
-    uint _S146 = pixelIndex_0(id_14, &kernelContext_35);
-    packed_uint4 device* _S147 = (&kernelContext_35)->entryPointParams_destination_4+_S146;
-    uint _S148 = pixelIndex_0(id_14, &kernelContext_35);
-    uint4 _S149 = renderFloats_1(uint4(*((&kernelContext_35)->entryPointParams_source_4+_S148)) , &kernelContext_35);
-    *_S147 = packed_uint4(_S149) ;
+    uint _S138 = pixelIndex_0(id_12, &kernelContext_35);
+    packed_uint2 device* _S139 = (&kernelContext_35)->entryPointParams_destination_2+_S138;
+    uint _S140 = pixelIndex_0(id_12, &kernelContext_35);
+    uint2 _S141 = renderHalves_1(uint2(*((&kernelContext_35)->entryPointParams_source_2+_S140)) , &kernelContext_35);
+    *_S139 = packed_uint2(_S141) ;
     return;
 }
 
-[[kernel]] void renderRgbaF32Half(uint3 id_15 [[thread_position_in_grid]], RenderParams_0 constant* params_6 [[buffer(0)]], float device* curves_6 [[buffer(1)]], float device* output_curves_6 [[buffer(3)]], packed_uint4 device* entryPointParams_source_15 [[buffer(4)]], packed_uint4 device* entryPointParams_destination_15 [[buffer(5)]], packed_uint2 device* nodes_6 [[buffer(2)]])
+[[kernel]] void renderRgbaF16Half(uint3 id_13 [[thread_position_in_grid]], RenderParams_0 constant* params_4 [[buffer(0)]], float device* curves_4 [[buffer(1)]], float device* output_curves_4 [[buffer(3)]], packed_uint2 device* entryPointParams_source_15 [[buffer(4)]], packed_uint2 device* entryPointParams_destination_15 [[buffer(5)]], packed_uint2 device* nodes_4 [[buffer(2)]])
 {
     thread KernelContext_0 kernelContext_36;
-    (&kernelContext_36)->params_0 = params_6;
-    (&kernelContext_36)->curves_0 = curves_6;
-    (&kernelContext_36)->output_curves_0 = output_curves_6;
-    (&kernelContext_36)->entryPointParams_source_5 = entryPointParams_source_15;
-    (&kernelContext_36)->entryPointParams_destination_5 = entryPointParams_destination_15;
-    (&kernelContext_36)->nodes_0 = nodes_6;
-    bool _S150 = isOutside_0(id_15, &kernelContext_36);
-    if(_S150)
+    (&kernelContext_36)->params_0 = params_4;
+    (&kernelContext_36)->curves_0 = curves_4;
+    (&kernelContext_36)->output_curves_0 = output_curves_4;
+    (&kernelContext_36)->entryPointParams_source_3 = entryPointParams_source_15;
+    (&kernelContext_36)->entryPointParams_destination_3 = entryPointParams_destination_15;
+    (&kernelContext_36)->nodes_0 = nodes_4;
+    bool _S142 = isOutside_0(id_13, &kernelContext_36);
+    if(_S142)
     {
         return;
     }
-    uint _S151 = pixelIndex_0(id_15, &kernelContext_36);
-    packed_uint4 device* _S152 = (&kernelContext_36)->entryPointParams_destination_5+_S151;
-    uint _S153 = pixelIndex_0(id_15, &kernelContext_36);
-    uint4 _S154 = renderFloats_0(uint4(*((&kernelContext_36)->entryPointParams_source_5+_S153)) , &kernelContext_36);
-    *_S152 = packed_uint4(_S154) ;
+    uint _S143 = pixelIndex_0(id_13, &kernelContext_36);
+    packed_uint2 device* _S144 = (&kernelContext_36)->entryPointParams_destination_3+_S143;
+    uint _S145 = pixelIndex_0(id_13, &kernelContext_36);
+    uint2 _S146 = renderHalves_0(uint2(*((&kernelContext_36)->entryPointParams_source_3+_S145)) , &kernelContext_36);
+    *_S144 = packed_uint2(_S146) ;
+    return;
+}
+
+[[kernel]] void renderRgbaF32(uint3 id_14 [[thread_position_in_grid]], RenderParams_0 constant* params_5 [[buffer(0)]], float device* curves_5 [[buffer(1)]], float device* output_curves_5 [[buffer(3)]], packed_uint4 device* entryPointParams_source_16 [[buffer(4)]], packed_uint4 device* entryPointParams_destination_16 [[buffer(5)]], packed_uint2 device* nodes_5 [[buffer(2)]])
+{
+    thread KernelContext_0 kernelContext_37;
+    (&kernelContext_37)->params_0 = params_5;
+    (&kernelContext_37)->curves_0 = curves_5;
+    (&kernelContext_37)->output_curves_0 = output_curves_5;
+    (&kernelContext_37)->entryPointParams_source_4 = entryPointParams_source_16;
+    (&kernelContext_37)->entryPointParams_destination_4 = entryPointParams_destination_16;
+    (&kernelContext_37)->nodes_0 = nodes_5;
+    bool _S147 = isOutside_0(id_14, &kernelContext_37);
+    if(_S147)
+    {
+        return;
+    }
+    uint _S148 = pixelIndex_0(id_14, &kernelContext_37);
+    packed_uint4 device* _S149 = (&kernelContext_37)->entryPointParams_destination_4+_S148;
+    uint _S150 = pixelIndex_0(id_14, &kernelContext_37);
+    uint4 _S151 = renderFloats_1(uint4(*((&kernelContext_37)->entryPointParams_source_4+_S150)) , &kernelContext_37);
+    *_S149 = packed_uint4(_S151) ;
+    return;
+}
+
+[[kernel]] void renderRgbaF32Half(uint3 id_15 [[thread_position_in_grid]], RenderParams_0 constant* params_6 [[buffer(0)]], float device* curves_6 [[buffer(1)]], float device* output_curves_6 [[buffer(3)]], packed_uint4 device* entryPointParams_source_17 [[buffer(4)]], packed_uint4 device* entryPointParams_destination_17 [[buffer(5)]], packed_uint2 device* nodes_6 [[buffer(2)]])
+{
+    thread KernelContext_0 kernelContext_38;
+    (&kernelContext_38)->params_0 = params_6;
+    (&kernelContext_38)->curves_0 = curves_6;
+    (&kernelContext_38)->output_curves_0 = output_curves_6;
+    (&kernelContext_38)->entryPointParams_source_5 = entryPointParams_source_17;
+    (&kernelContext_38)->entryPointParams_destination_5 = entryPointParams_destination_17;
+    (&kernelContext_38)->nodes_0 = nodes_6;
+    bool _S152 = isOutside_0(id_15, &kernelContext_38);
+    if(_S152)
+    {
+        return;
+    }
+    uint _S153 = pixelIndex_0(id_15, &kernelContext_38);
+    packed_uint4 device* _S154 = (&kernelContext_38)->entryPointParams_destination_5+_S153;
+    uint _S155 = pixelIndex_0(id_15, &kernelContext_38);
+    uint4 _S156 = renderFloats_0(uint4(*((&kernelContext_38)->entryPointParams_source_5+_S155)) , &kernelContext_38);
+    *_S154 = packed_uint4(_S156) ;
     return;
 }
 
 static float4 loadTexel_0(texture2d<float, access::sample> source_0, uint3 id_16)
 {
-    int3 _S155 = int3(int2(id_16.xy), int(0));
-    return ((source_0).read(vec<uint,2>(((_S155)).xy), uint(((_S155)).z)));
+    int3 _S157 = int3(int2(id_16.xy), int(0));
+    return ((source_0).read(vec<uint,2>(((_S157)).xy), uint(((_S157)).z)));
 }
 
-[[kernel]] void renderTexture8(uint3 id_17 [[thread_position_in_grid]], RenderParams_0 constant* params_7 [[buffer(0)]], float device* curves_7 [[buffer(1)]], float device* output_curves_7 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_16 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_16 [[texture(1)]], packed_uint2 device* nodes_7 [[buffer(2)]])
-{
-    thread KernelContext_0 kernelContext_37;
-    (&kernelContext_37)->params_0 = params_7;
-    (&kernelContext_37)->curves_0 = curves_7;
-    (&kernelContext_37)->output_curves_0 = output_curves_7;
-    (&kernelContext_37)->entryPointParams_source_6 = entryPointParams_source_16;
-    (&kernelContext_37)->entryPointParams_destination_6 = entryPointParams_destination_16;
-    (&kernelContext_37)->nodes_0 = nodes_7;
-    bool _S156 = isOutside_0(id_17, &kernelContext_37);
-    if(_S156)
-    {
-        return;
-    }
-    uint2 _S157 = id_17.xy;
-    float4 _S158 = renderTexel8_1(loadTexel_0((&kernelContext_37)->entryPointParams_source_6, id_17), id_17, &kernelContext_37);
-    (&kernelContext_37)->entryPointParams_destination_6.write(_S158,_S157);
-    return;
-}
-
-[[kernel]] void renderTexture8Half(uint3 id_18 [[thread_position_in_grid]], RenderParams_0 constant* params_8 [[buffer(0)]], float device* curves_8 [[buffer(1)]], float device* output_curves_8 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_17 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_17 [[texture(1)]], packed_uint2 device* nodes_8 [[buffer(2)]])
-{
-    thread KernelContext_0 kernelContext_38;
-    (&kernelContext_38)->params_0 = params_8;
-    (&kernelContext_38)->curves_0 = curves_8;
-    (&kernelContext_38)->output_curves_0 = output_curves_8;
-    (&kernelContext_38)->entryPointParams_source_7 = entryPointParams_source_17;
-    (&kernelContext_38)->entryPointParams_destination_7 = entryPointParams_destination_17;
-    (&kernelContext_38)->nodes_0 = nodes_8;
-    bool _S159 = isOutside_0(id_18, &kernelContext_38);
-    if(_S159)
-    {
-        return;
-    }
-    uint2 _S160 = id_18.xy;
-    float4 _S161 = renderTexel8_0(loadTexel_0((&kernelContext_38)->entryPointParams_source_7, id_18), id_18, &kernelContext_38);
-    (&kernelContext_38)->entryPointParams_destination_7.write(_S161,_S160);
-    return;
-}
-
-[[kernel]] void renderTextureF16(uint3 id_19 [[thread_position_in_grid]], RenderParams_0 constant* params_9 [[buffer(0)]], float device* curves_9 [[buffer(1)]], float device* output_curves_9 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_18 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_18 [[texture(1)]], packed_uint2 device* nodes_9 [[buffer(2)]])
+[[kernel]] void renderTexture8(uint3 id_17 [[thread_position_in_grid]], RenderParams_0 constant* params_7 [[buffer(0)]], float device* curves_7 [[buffer(1)]], float device* output_curves_7 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_18 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_18 [[texture(1)]], packed_uint2 device* nodes_7 [[buffer(2)]])
 {
     thread KernelContext_0 kernelContext_39;
-    (&kernelContext_39)->params_0 = params_9;
-    (&kernelContext_39)->curves_0 = curves_9;
-    (&kernelContext_39)->output_curves_0 = output_curves_9;
-    (&kernelContext_39)->entryPointParams_source_8 = entryPointParams_source_18;
-    (&kernelContext_39)->entryPointParams_destination_8 = entryPointParams_destination_18;
-    (&kernelContext_39)->nodes_0 = nodes_9;
-    bool _S162 = isOutside_0(id_19, &kernelContext_39);
-    if(_S162)
+    (&kernelContext_39)->params_0 = params_7;
+    (&kernelContext_39)->curves_0 = curves_7;
+    (&kernelContext_39)->output_curves_0 = output_curves_7;
+    (&kernelContext_39)->entryPointParams_source_6 = entryPointParams_source_18;
+    (&kernelContext_39)->entryPointParams_destination_6 = entryPointParams_destination_18;
+    (&kernelContext_39)->nodes_0 = nodes_7;
+    bool _S158 = isOutside_0(id_17, &kernelContext_39);
+    if(_S158)
     {
         return;
     }
-    uint2 _S163 = id_19.xy;
-    float4 _S164 = renderTexelHalf_1(loadTexel_0((&kernelContext_39)->entryPointParams_source_8, id_19), &kernelContext_39);
-    (&kernelContext_39)->entryPointParams_destination_8.write(_S164,_S163);
+    uint2 _S159 = id_17.xy;
+    float4 _S160 = renderTexel8_1(loadTexel_0((&kernelContext_39)->entryPointParams_source_6, id_17), id_17, &kernelContext_39);
+    (&kernelContext_39)->entryPointParams_destination_6.write(_S160,_S159);
     return;
 }
 
-[[kernel]] void renderTextureF16Half(uint3 id_20 [[thread_position_in_grid]], RenderParams_0 constant* params_10 [[buffer(0)]], float device* curves_10 [[buffer(1)]], float device* output_curves_10 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_19 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_19 [[texture(1)]], packed_uint2 device* nodes_10 [[buffer(2)]])
+[[kernel]] void renderTexture8Half(uint3 id_18 [[thread_position_in_grid]], RenderParams_0 constant* params_8 [[buffer(0)]], float device* curves_8 [[buffer(1)]], float device* output_curves_8 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_19 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_19 [[texture(1)]], packed_uint2 device* nodes_8 [[buffer(2)]])
 {
     thread KernelContext_0 kernelContext_40;
-    (&kernelContext_40)->params_0 = params_10;
-    (&kernelContext_40)->curves_0 = curves_10;
-    (&kernelContext_40)->output_curves_0 = output_curves_10;
-    (&kernelContext_40)->entryPointParams_source_9 = entryPointParams_source_19;
-    (&kernelContext_40)->entryPointParams_destination_9 = entryPointParams_destination_19;
-    (&kernelContext_40)->nodes_0 = nodes_10;
-    bool _S165 = isOutside_0(id_20, &kernelContext_40);
-    if(_S165)
+    (&kernelContext_40)->params_0 = params_8;
+    (&kernelContext_40)->curves_0 = curves_8;
+    (&kernelContext_40)->output_curves_0 = output_curves_8;
+    (&kernelContext_40)->entryPointParams_source_7 = entryPointParams_source_19;
+    (&kernelContext_40)->entryPointParams_destination_7 = entryPointParams_destination_19;
+    (&kernelContext_40)->nodes_0 = nodes_8;
+    bool _S161 = isOutside_0(id_18, &kernelContext_40);
+    if(_S161)
     {
         return;
     }
-    uint2 _S166 = id_20.xy;
-    float4 _S167 = renderTexelHalf_0(loadTexel_0((&kernelContext_40)->entryPointParams_source_9, id_20), &kernelContext_40);
-    (&kernelContext_40)->entryPointParams_destination_9.write(_S167,_S166);
+    uint2 _S162 = id_18.xy;
+    float4 _S163 = renderTexel8_0(loadTexel_0((&kernelContext_40)->entryPointParams_source_7, id_18), id_18, &kernelContext_40);
+    (&kernelContext_40)->entryPointParams_destination_7.write(_S163,_S162);
+    return;
+}
+
+[[kernel]] void renderTextureF16(uint3 id_19 [[thread_position_in_grid]], RenderParams_0 constant* params_9 [[buffer(0)]], float device* curves_9 [[buffer(1)]], float device* output_curves_9 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_20 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_20 [[texture(1)]], packed_uint2 device* nodes_9 [[buffer(2)]])
+{
+    thread KernelContext_0 kernelContext_41;
+    (&kernelContext_41)->params_0 = params_9;
+    (&kernelContext_41)->curves_0 = curves_9;
+    (&kernelContext_41)->output_curves_0 = output_curves_9;
+    (&kernelContext_41)->entryPointParams_source_8 = entryPointParams_source_20;
+    (&kernelContext_41)->entryPointParams_destination_8 = entryPointParams_destination_20;
+    (&kernelContext_41)->nodes_0 = nodes_9;
+    bool _S164 = isOutside_0(id_19, &kernelContext_41);
+    if(_S164)
+    {
+        return;
+    }
+    uint2 _S165 = id_19.xy;
+    float4 _S166 = renderTexelHalf_1(loadTexel_0((&kernelContext_41)->entryPointParams_source_8, id_19), &kernelContext_41);
+    (&kernelContext_41)->entryPointParams_destination_8.write(_S166,_S165);
+    return;
+}
+
+[[kernel]] void renderTextureF16Half(uint3 id_20 [[thread_position_in_grid]], RenderParams_0 constant* params_10 [[buffer(0)]], float device* curves_10 [[buffer(1)]], float device* output_curves_10 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_21 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_21 [[texture(1)]], packed_uint2 device* nodes_10 [[buffer(2)]])
+{
+    thread KernelContext_0 kernelContext_42;
+    (&kernelContext_42)->params_0 = params_10;
+    (&kernelContext_42)->curves_0 = curves_10;
+    (&kernelContext_42)->output_curves_0 = output_curves_10;
+    (&kernelContext_42)->entryPointParams_source_9 = entryPointParams_source_21;
+    (&kernelContext_42)->entryPointParams_destination_9 = entryPointParams_destination_21;
+    (&kernelContext_42)->nodes_0 = nodes_10;
+    bool _S167 = isOutside_0(id_20, &kernelContext_42);
+    if(_S167)
+    {
+        return;
+    }
+    uint2 _S168 = id_20.xy;
+    float4 _S169 = renderTexelHalf_0(loadTexel_0((&kernelContext_42)->entryPointParams_source_9, id_20), &kernelContext_42);
+    (&kernelContext_42)->entryPointParams_destination_9.write(_S169,_S168);
+    return;
+}
+
+[[kernel]] void renderTextureF32(uint3 id_21 [[thread_position_in_grid]], RenderParams_0 constant* params_11 [[buffer(0)]], float device* curves_11 [[buffer(1)]], float device* output_curves_11 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_22 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_22 [[texture(1)]], packed_uint2 device* nodes_11 [[buffer(2)]])
+{
+    thread KernelContext_0 kernelContext_43;
+    (&kernelContext_43)->params_0 = params_11;
+    (&kernelContext_43)->curves_0 = curves_11;
+    (&kernelContext_43)->output_curves_0 = output_curves_11;
+    (&kernelContext_43)->entryPointParams_source_10 = entryPointParams_source_22;
+    (&kernelContext_43)->entryPointParams_destination_10 = entryPointParams_destination_22;
+    (&kernelContext_43)->nodes_0 = nodes_11;
+    bool _S170 = isOutside_0(id_21, &kernelContext_43);
+    if(_S170)
+    {
+        return;
+    }
+    uint2 _S171 = id_21.xy;
+    float4 _S172 = renderTexelFloat_1(loadTexel_0((&kernelContext_43)->entryPointParams_source_10, id_21), &kernelContext_43);
+    (&kernelContext_43)->entryPointParams_destination_10.write(_S172,_S171);
+    return;
+}
+
+[[kernel]] void renderTextureF32Half(uint3 id_22 [[thread_position_in_grid]], RenderParams_0 constant* params_12 [[buffer(0)]], float device* curves_12 [[buffer(1)]], float device* output_curves_12 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_23 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_23 [[texture(1)]], packed_uint2 device* nodes_12 [[buffer(2)]])
+{
+    thread KernelContext_0 kernelContext_44;
+    (&kernelContext_44)->params_0 = params_12;
+    (&kernelContext_44)->curves_0 = curves_12;
+    (&kernelContext_44)->output_curves_0 = output_curves_12;
+    (&kernelContext_44)->entryPointParams_source_11 = entryPointParams_source_23;
+    (&kernelContext_44)->entryPointParams_destination_11 = entryPointParams_destination_23;
+    (&kernelContext_44)->nodes_0 = nodes_12;
+    bool _S173 = isOutside_0(id_22, &kernelContext_44);
+    if(_S173)
+    {
+        return;
+    }
+    uint2 _S174 = id_22.xy;
+    float4 _S175 = renderTexelFloat_0(loadTexel_0((&kernelContext_44)->entryPointParams_source_11, id_22), &kernelContext_44);
+    (&kernelContext_44)->entryPointParams_destination_11.write(_S175,_S174);
     return;
 }
 

@@ -84,6 +84,7 @@ void RunTextures(Kernel kernel, DeviceLook* look, const Pixels& src, Pixels* dst
     const uint16_t half = metal::half(value).bits;
     if (src.unit() == 1) dst->bytes[i] = static_cast<uint8_t>(value * 255.0f + 0.5f);
     if (src.unit() == 2) std::memcpy(&dst->bytes[2 * i], &half, 2);
+    if (src.unit() == 4) std::memcpy(&dst->bytes[4 * i], &value, 4);
   }
 }
 
@@ -92,6 +93,9 @@ void Run(DeviceLook* look, bool half, bool textures, const Pixels& src, Pixels* 
   if (textures && src.unit() == 1) {
     half ? RunTextures(renderTexture8Half, look, src, dst)
          : RunTextures(renderTexture8, look, src, dst);
+  } else if (textures && src.unit() == 4) {
+    half ? RunTextures(renderTextureF32Half, look, src, dst)
+         : RunTextures(renderTextureF32, look, src, dst);
   } else if (textures) {
     half ? RunTextures(renderTextureF16Half, look, src, dst)
          : RunTextures(renderTextureF16, look, src, dst);
@@ -110,9 +114,7 @@ void Run(DeviceLook* look, bool half, bool textures, const Pixels& src, Pixels* 
 void CheckAllFormats(bool half, bool textures) {
   const Look look = MakeLook(33, 17, false), second = MakeLook(33, 2, false);
   for (const vera_pixel_format format : kGpuFormats) {
-    const bool no_texture =
-        format == VERA_PIXEL_FORMAT_BGRA8 || format == VERA_PIXEL_FORMAT_RGBAF32;
-    if (textures && no_texture) continue;
+    if (textures && format == VERA_PIXEL_FORMAT_BGRA8) continue;
     for (int kind = 0; kind < 4; ++kind) {
       vera_look full = Full(look.view);
       if (kind == 2) full.output_curves = second.curves.data();

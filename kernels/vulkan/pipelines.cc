@@ -7,8 +7,8 @@
 namespace vera {
 namespace {
 
-constexpr const char* kNames[kKernels] = {"renderRgba8", "renderRgbaF16", "renderRgbaF32",
-                                          "renderTexture8", "renderTextureF16"};
+constexpr const char* kNames[kKernels] = {"renderRgba8",    "renderRgbaF16",    "renderRgbaF32",
+                                          "renderTexture8", "renderTextureF16", "renderTextureF32"};
 
 }  // namespace
 
@@ -19,7 +19,7 @@ Module RenderModule(bool half) {
 
 vera_status Pipelines::Bind(Kernel kernel, const Bindings& bindings) {
   const uint32_t index = static_cast<uint32_t>(kernel);
-  const bool texture = kernel == Kernel::kTexture8 || kernel == Kernel::kTextureF16;
+  const bool texture = kernel >= Kernel::kTexture8;
   constexpr VkDescriptorType kStorage = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
   // Slang numbers source and destination on from one entry point to the next.
   return pipelines_[index].Bind(

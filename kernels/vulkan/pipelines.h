@@ -12,8 +12,8 @@
 namespace vera {
 
 // The entry points of each module, in the order in which gpu-shaders.sh names them.
-enum class Kernel { kRgba8, kRgbaF16, kRgbaF32, kTexture8, kTextureF16 };
-constexpr int kKernels = 5;
+enum class Kernel { kRgba8, kRgbaF16, kRgbaF32, kTexture8, kTextureF16, kTextureF32 };
+constexpr int kKernels = 6;
 
 constexpr uint32_t kGroupWidth = 16, kGroupHeight = 8;
 

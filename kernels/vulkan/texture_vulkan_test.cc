@@ -74,8 +74,9 @@ class Image {
 void RenderImages(Renderer* renderer, const vera_look& look, Kernel kernel, const Pixels& src,
                   const vera_render_options& options, Pixels* dst) {
   const Device& device = renderer->device();
-  const VkFormat format = kernel == Kernel::kTexture8 ? VK_FORMAT_R8G8B8A8_UNORM
-                                                      : VK_FORMAT_R16G16B16A16_SFLOAT;
+  const VkFormat format = kernel == Kernel::kTexture8    ? VK_FORMAT_R8G8B8A8_UNORM
+                          : kernel == Kernel::kTextureF16 ? VK_FORMAT_R16G16B16A16_SFLOAT
+                                                          : VK_FORMAT_R32G32B32A32_SFLOAT;
   RenderParams params;
   ASSERT_EQ(0, renderer->Upload(look, nullptr, options, &params));
   params.width = static_cast<uint32_t>(src.frame.width);
@@ -117,10 +118,14 @@ TEST(TextureVulkanTest, TexturesMatchReference) {
     std::unique_ptr<Renderer> renderer;
     std::string why;
     ASSERT_EQ(0, Renderer::Open(request, ShadersOf(half), &renderer, &why)) << why;
-    for (const Kernel kernel : {Kernel::kTexture8, Kernel::kTextureF16}) {
+    for (const Kernel kernel : {Kernel::kTexture8, Kernel::kTextureF16, Kernel::kTextureF32}) {
       for (const int kind : {0, 1, 2}) {
         const bool eight = kernel == Kernel::kTexture8;
-        Pixels src(eight ? VERA_PIXEL_FORMAT_RGBA8 : VERA_PIXEL_FORMAT_RGBAF16, 277, 43, 0);
+        const bool floats = kernel == Kernel::kTextureF32;
+        Pixels src(eight    ? VERA_PIXEL_FORMAT_RGBA8
+                   : floats ? VERA_PIXEL_FORMAT_RGBAF32
+                            : VERA_PIXEL_FORMAT_RGBAF16,
+                   277, 43, 0);
         src.Fill();
         Pixels expected(src), actual(src);
         vera_render_options options = Options(kind == 0 ? 1.0f : 0.7f);
@@ -132,7 +137,7 @@ TEST(TextureVulkanTest, TexturesMatchReference) {
             RenderImages(renderer.get(), Full(look.view), kernel, src, options, &actual));
         const Difference found = Compare(expected, actual);
         std::printf("%s %s, kind %d: largest error %.3g, %.4f equal\n", half ? "half" : "float",
-                    eight ? "texture8" : "textureF16", kind, found.largest, found.equal);
+                    eight ? "texture8" : floats ? "textureF32" : "textureF16", kind, found.largest, found.equal);
         if (half && !eight) {
           EXPECT_LE(found.largest, 0.002);
         } else {
