@@ -57,6 +57,15 @@ void CopyIds(const std::vector<int32_t>& from, int32_t* ids, int32_t capacity, i
   std::copy(from.begin(), from.end(), ids);
 }
 
+vera::Family FamilyOf(const char* name) {
+  Need(name, "family");
+  const std::string_view given = name;
+  if (given == "vera-nano") return vera::Family::kNano;
+  if (given == "vera-0.5b") return vera::Family::kChat;
+  Fail(VERA_STATUS_INVALID_ARGUMENT,
+       "Family " + vera::Quoted(given) + " not known: use vera-nano or vera-0.5b.");
+}
+
 }  // namespace
 
 vera_status vera_bundle_open(const char* folder, const volatile int32_t* cancel,
@@ -210,14 +219,15 @@ vera_status vera_prepare_picture(const vera_frame* photo, vera_color_space space
                                  const char* family, int32_t size, const volatile int32_t* cancel,
                                  float* out, vera_error* error) {
   return Guarded(error, [&] {
-    Need(family, "family");
-    const std::string name = family;
-    if (name != "vera-nano" && name != "vera-0.5b") {
-      Fail(VERA_STATUS_INVALID_ARGUMENT,
-           "Family " + vera::Quoted(name) + " not known: use vera-nano or vera-0.5b.");
-    }
-    const vera::Family kind = name == "vera-nano" ? vera::Family::kNano : vera::Family::kChat;
-    vera::PreparePicture(photo, space, kind, size, cancel, out);
+    vera::PreparePicture(photo, space, FamilyOf(family), size, cancel, out);
+  });
+}
+
+vera_status vera_prepare_reference(const vera_frame* photo, vera_color_space space,
+                                   const char* family, int32_t size,
+                                   const volatile int32_t* cancel, float* out, vera_error* error) {
+  return Guarded(error, [&] {
+    vera::PrepareReference(photo, space, FamilyOf(family), size, cancel, out);
   });
 }
 

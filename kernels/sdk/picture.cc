@@ -245,10 +245,14 @@ bool PreparePadded(const Source& source, vera_color_space space, int64_t size,
   return true;
 }
 
-void CheckArguments(int32_t size, const float* out) {
+void CheckArguments(vera_color_space space, int32_t size, const float* out) {
   if (size < 1 || size > 8192 || out == nullptr) {
     Fail(VERA_STATUS_INVALID_ARGUMENT,
          "A picture of side " + std::to_string(size) + " not allowed: use 1..8192.");
+  }
+  if (space < VERA_COLOR_SPACE_SRGB || space > VERA_COLOR_SPACE_BT2020) {
+    Fail(VERA_STATUS_INVALID_ARGUMENT,
+         "Colour space " + std::to_string(space) + " not known: use 0..3 of vera_color_space.");
   }
 }
 
@@ -260,27 +264,22 @@ void FailIfStopped(bool complete) {
 
 void PreparePicture(const vera_frame* photo, vera_color_space space, Family family, int32_t size,
                     const volatile int32_t* cancel, float* out) {
-  CheckArguments(size, out);
-  if (space < VERA_COLOR_SPACE_SRGB || space > VERA_COLOR_SPACE_BT2020) {
-    Fail(VERA_STATUS_INVALID_ARGUMENT,
-         "Colour space " + std::to_string(space) + " not known: use 0..3 of vera_color_space.");
-  }
+  CheckArguments(space, size, out);
   const Source source(photo);
   const Stopped stopped = [&] { return IsCancelled(cancel); };
   FailIfStopped(family == Family::kNano ? PrepareSqueezed(source, space, size, stopped, out)
                                         : PreparePadded(source, space, size, stopped, out));
 }
 
-void PrepareReference(const vera_frame* photo, Family family, int32_t size,
+void PrepareReference(const vera_frame* photo, vera_color_space space, Family family, int32_t size,
                       const volatile int32_t* cancel, float* out) {
-  if (family == Family::kNano) {
-    return PreparePicture(photo, VERA_COLOR_SPACE_SRGB, family, size, cancel, out);
-  }
-  CheckArguments(size, out);
+  if (family == Family::kNano) return PreparePicture(photo, space, family, size, cancel, out);
+  CheckArguments(space, size, out);
   const Source source(photo);
   Codes codes(size, size);
   FailIfStopped(ResizeCodes(RowsOf(source), source.width(), source.height(), Filter::kBilinear,
                             &codes, [&] { return IsCancelled(cancel); }));
+  ConvertCodes(ToSrgb(space), &codes);
   ToPlanes(codes, out);
 }
 

@@ -26,8 +26,8 @@ enum class Family { kNano, kChat };
 void PreparePicture(const vera_frame* photo, vera_color_space space, Family family, int32_t size,
                     const volatile int32_t* cancel, float* out);
 
-// The same for the reference encoder, both pictures in sRGB: kNano as above, kChat Pillow's bilinear.
-void PrepareReference(const vera_frame* photo, Family family, int32_t size,
+// The same for the reference encoder: kNano as above, kChat squeezed by Pillow's bilinear filter.
+void PrepareReference(const vera_frame* photo, vera_color_space space, Family family, int32_t size,
                       const volatile int32_t* cancel, float* out);
 
 }  // namespace vera

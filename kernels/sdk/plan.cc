@@ -123,9 +123,12 @@ void Session::RunPair(const vera_task& task) {
   Begin(VERA_STAGE_PREPARE);
   const size_t side = static_cast<size_t>(info_.reference_size);
   std::vector<float> before(3 * side * side), after(before.size());
-  PrepareReference(task.before, family_, info_.reference_size, options_.read.cancel,
-                   before.data());
-  PrepareReference(task.after, family_, info_.reference_size, options_.read.cancel, after.data());
+  const auto prepare = [&](const vera_frame* picture, std::vector<float>* out) {
+    PrepareReference(picture, VERA_COLOR_SPACE_SRGB, family_, info_.reference_size,
+                     options_.read.cancel, out->data());
+  };
+  prepare(task.before, &before);
+  prepare(task.after, &after);
   if (before == after) {
     Refuse("The reference is the same picture twice: give the picture before and after its "
            "retouch.");

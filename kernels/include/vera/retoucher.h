@@ -270,6 +270,13 @@ VERA_API vera_status vera_prepare_picture(const vera_frame* photo, vera_color_sp
                                           const volatile int32_t* cancel, float* out,
                                           vera_error* error);
 
+/* A picture of a reference pair as the reference encoder takes it, squeezed to the square: as above
+ * for "vera-nano", in 8 bits, bilinear, for "vera-0.5b". */
+VERA_API vera_status vera_prepare_reference(const vera_frame* photo, vera_color_space space,
+                                            const char* family, int32_t size,
+                                            const volatile int32_t* cancel, float* out,
+                                            vera_error* error);
+
 /* ---- The parts, each for itself: what other languages share with the plan, and tests compare ---- */
 
 /* The next token of an answer. temperature 0: the first of the largest logits; else one draw with
