@@ -27,7 +27,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("runtime", "sampling"),
     ("retoucher",),
     ("train", "report"),
-    ("bench", "compare"),
+    ("bench", "compare", "serve"),
     ("measure",),
     ("cli",),  # it finds the commands by entry points
     ("commands",),
