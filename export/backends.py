@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -28,9 +28,8 @@ class Backend(Protocol):
         recipe: Recipe,
         calibration: np.ndarray | None,
         folder: Path,
-        **more: Any,
     ) -> BuiltPart:
-        """Writes the part `name` into `folder`; more: `vocabulary` for ONNX."""
+        """Writes the part `name` into `folder`."""
 
 
 def backend(name: str) -> Backend:

@@ -1,8 +1,9 @@
-"""From a captured program to the bytes of a .pte file, on the XNNPACK backend."""
+"""From a captured program to the bytes of a .pte file, on XNNPACK or another delegate."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from torch.export import Dim, ExportedProgram, export
 from vera_mobile.bundle import OperatorCount, TensorSpec
 from vera_mobile.errors import InvalidArgument
 from vera_mobile.export.built import BuiltPart
+from vera_mobile.export.delegates import DELEGATES, delegate_name
 from vera_mobile.export.packed_form import PackedDecoderForm, PackedEmbedForm
 from vera_mobile.export.recipes import Recipe
+from vera_mobile.export.reference_form import reference_pairs
 from vera_mobile.export.stages import (
     build_part,
     capture,
@@ -28,7 +31,7 @@ from vera_mobile.export.vision_ranges import watch
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.quant.packed import BLOCK, pack
 from vera_mobile.quant.schemes import scheme
-from vera_mobile.runtime import PROGRAMS
+from vera_mobile.runtime import PROGRAMS, REFERENCE
 
 _WEIGHTS = {
     "vision": ("vision", "projector"),
@@ -36,6 +39,7 @@ _WEIGHTS = {
     "decoder": ("decoder",),
     "head": ("retouch_head",),
     "bake": ("renderer",),
+    REFERENCE: ("reference_encoder",),
 }
 # what a graph holds beside operators: tuple access and memory planning
 _NOT_OPERATORS = ("getitem", "alloc", "view", "executorch_call_delegate")
@@ -45,7 +49,8 @@ def parts(recipe: Recipe) -> tuple[str, ...]:
     """The programs of a bundle; with the own decoder its program also embeds, and libvera bakes
     from the renderer's file."""
     left_out = ("embed", "bake") if recipe.own_decoder else ()
-    return tuple(name for name in PROGRAMS if name not in left_out)
+    programs = tuple(name for name in PROGRAMS if name not in left_out)
+    return (*programs, REFERENCE) if recipe.reference else programs
 
 
 def weights(name: str) -> tuple[str, ...]:
@@ -80,6 +85,8 @@ def build(
         return _build_packed(model, recipe, path)
     if recipe.own_vision and name == "vision":
         return _build_vision(model, recipe, calibration, path)
+    if name in delegated(recipe):
+        return _build_delegated(name, model, recipe, calibration, path)
     part = build_part(name, model, recipe, calibration)
     operators = lower(capture(part), path)
     return BuiltPart(
@@ -160,6 +167,37 @@ def _build_vision(
     )
 
 
+def delegated(recipe: Recipe) -> tuple[str, ...]:
+    """The programs that the recipe's delegate takes."""
+    chosen = DELEGATES.get(recipe.backend)
+    return chosen.parts if chosen else ()
+
+
+def expected_file(name: str) -> str:
+    """Where a delegated part leaves what it should give for `golden_inputs`: a .npz file."""
+    return f"{name}.expected.npz"
+
+
+def _build_delegated(
+    name: str, model: VeraModel, recipe: Recipe, calibration: np.ndarray | None, path: Path
+) -> BuiltPart:
+    """The part by the recipe's delegate, and its results in PyTorch: no runtime here has it."""
+    part = build_part(name, model, replace(recipe, vision="fp32", head="fp32"))
+    used = recipe.head if name == "head" else recipe.vision
+    samples: list[tuple[np.ndarray, ...]] = []
+    if scheme(used).activations == "static":
+        photos = check_calibration(calibration, model.config, recipe)
+        samples = [(photo[None],) for photo in photos]
+        if name == REFERENCE:
+            samples = list(reference_pairs(photos, model.config))
+    with torch.no_grad():
+        expected = part.module(*part.inputs)
+        edge = DELEGATES[recipe.backend].lower(part, samples)
+    np.savez(path.with_name(expected_file(name)), expected.numpy())
+    specs = (part.input_specs, part.output_specs)
+    return BuiltPart(path, "executorch", used, *specs, _write(edge, path))
+
+
 def lower(program: ExportedProgram, path: Path) -> tuple[OperatorCount, ...]:
     """The program for ExecuTorch, written to `path`; the operators in it.
 
@@ -202,7 +240,8 @@ def _count(graph_module: Any, counts: Counter[tuple[str, str]]) -> None:
             delegate = getattr(graph_module, node.args[0].target)
             inner = delegate.original_module.graph_module.graph
             names = [_name(one.target) for one in inner.nodes if one.op == "call_function"]
-            counts.update(("xnnpack", name) for name in names if name not in _NOT_OPERATORS)
+            by = delegate_name(delegate.backend_id)
+            counts.update((by, name) for name in names if name not in _NOT_OPERATORS)
         elif _name(node.target) not in _NOT_OPERATORS:
             name = _name(node.target)
             counts[("libvera" if name.startswith("vera::") else "portable", name)] += 1

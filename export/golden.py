@@ -13,12 +13,21 @@ import numpy as np
 from vera_mobile.bundle import Bundle, Content, FileEntry
 from vera_mobile.errors import BundleError, FileError
 from vera_mobile.export.differences import finite_or_none, sqnr_db
+from vera_mobile.export.executorch import expected_file
 from vera_mobile.export.recipes import Recipe
 from vera_mobile.export.stages import STAGES, golden_inputs
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.native import load_torch_ops
 from vera_mobile.native.bake import NativeRenderer
-from vera_mobile.runtime import ALL_LOGITS, RENDERER_FILE, Planner, program_of, quiet_stderr
+from vera_mobile.runtime import (
+    ALL_LOGITS,
+    REFERENCE,
+    RENDERER_FILE,
+    Planner,
+    missing_delegates,
+    program_of,
+    quiet_stderr,
+)
 
 _VALUES = 64
 # equal bytes where it was exported; other processors may round 8-bit activations to other codes,
@@ -35,13 +44,20 @@ def golden_content(
     renderer: Path | None = None,
 ) -> Content:
     """golden.json of the parts `names` in `folder`: 64 evenly spaced values of each output for
-    `golden_inputs`, by stage. renderer: the weights that libvera bakes with, if it does."""
+    `golden_inputs`, by stage; of a program for a delegate what PyTorch gives in float32. renderer:
+    the weights that libvera bakes with, if it does."""
     planner = _other_planner(recipe.backend, folder, config)
     own = "embed" not in names
     values = {}
     for name in STAGES:
+        if name == REFERENCE and name not in names:
+            continue
         inputs = golden_inputs(name, config)
-        if planner is not None:
+        expected = folder / expected_file(name)
+        if expected.is_file():  # a delegate that no runtime here has
+            with np.load(expected, allow_pickle=False) as kept:
+                outputs = [kept[key] for key in kept]
+        elif planner is not None:
             outputs = _planned(planner, name, inputs)
         elif renderer is not None and name == "bake":
             outputs = _run_renderer(renderer, *inputs)
@@ -59,16 +75,23 @@ def verify_self(bundle: Bundle) -> dict[str, Any]:
 
     Every file is hashed, every program loaded and run on seeded inputs (Core ML packages in our
     evaluator, ONNX graphs in ONNX Runtime, a renderer file in libvera), its outputs held to be
-    finite and near those recorded at export. Returns {programs: {name: {sqnr_db, finite, passed}},
-    passed}. Raises BundleError for a damaged file, a program that does not run, and for a bundle
-    without recorded outputs.
+    finite and near those recorded at export. A program for a delegate that is not here is only
+    opened, its inputs and outputs held to the manifest's: passed is None, and `not_run` says why.
+    Returns {programs: {name: {sqnr_db, finite, passed, [not_run]}}, passed}. Raises BundleError for
+    a damaged file, a program that does not run, and for a bundle without recorded outputs.
     """
     checked = Bundle.open(bundle.root)
     config = ModelConfig.from_dict(checked.manifest.model)
     golden = _recorded(checked)
     planner = _other_planner(checked.manifest.files["vision"].backend or "", checked.root, config)
-    programs = {}
+    missing = missing_delegates(checked)
+    programs: dict[str, dict[str, Any]] = {}
     for name in STAGES:
+        if name == REFERENCE and name not in checked.manifest.files:
+            continue
+        if name in missing:
+            programs[name] = _not_run(checked, name, missing[name])
+            continue
         inputs = golden_inputs(name, config)
         if planner is not None:
             outputs = _planned(planner, name, inputs)
@@ -80,7 +103,24 @@ def verify_self(bundle: Bundle) -> dict[str, Any]:
             taken = len(checked.manifest.files[file].inputs) if name == "decoder" else len(inputs)
             outputs = _run_program(checked.file(file), method, inputs[:taken])
         programs[name] = _verdict(name, golden.get(name, []), outputs)
-    return {"programs": programs, "passed": all(row["passed"] for row in programs.values())}
+    passed = all(row["passed"] is not False for row in programs.values())
+    return {"programs": programs, "passed": passed}
+
+
+def _not_run(bundle: Bundle, name: str, delegate: str) -> dict[str, Any]:
+    """The row of a program that cannot run here; False where its file does not fit the manifest."""
+    from executorch.runtime import Runtime
+
+    entry = bundle.manifest.files[name]
+    try:
+        meta = Runtime.get().load_program(bundle.file(name)).metadata("forward")
+        shapes = [tuple(meta.input_tensor_meta(i).sizes()) for i in range(meta.num_inputs())]
+        shapes += [tuple(meta.output_tensor_meta(i).sizes()) for i in range(meta.num_outputs())]
+    except RuntimeError as error:
+        raise BundleError(f"Program '{name}' cannot be opened ({error}): export again.") from error
+    fits = shapes == [spec.shape for spec in (*entry.inputs, *entry.outputs)]
+    text = f"needs the {delegate} delegate, which is not here: not run on a device"
+    return {"sqnr_db": None, "finite": None, "passed": None if fits else False, "not_run": text}
 
 
 def _verdict(name: str, recorded: Sequence[Any], outputs: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -125,6 +165,8 @@ def _planned(planner: Planner, name: str, inputs: tuple[np.ndarray, ...]) -> lis
         return list(planner.step(first, 0, ALL_LOGITS))
     if name == "head":
         return [planner.head(first[0])]
+    if name == REFERENCE:
+        return [planner.encode_reference(*inputs)]
     return [planner.bake(first, inputs[1][0])]
 
 

@@ -15,7 +15,16 @@ from vera_mobile.errors import BundleError, FileError, InvalidArgument
 from vera_mobile.export.onnx import PREFILL, STEP
 from vera_mobile.export.onnx.sources import cache_names, empty_cache
 from vera_mobile.model.config import ModelConfig
-from vera_mobile.runtime import ANSWER_LOGITS, _embeds, _hidden, _ids, _latents, _pixels, _points
+from vera_mobile.planner_inputs import (
+    checked_embeds,
+    checked_hidden,
+    checked_ids,
+    checked_latents,
+    checked_pixels,
+    checked_points,
+    checked_reference,
+)
+from vera_mobile.runtime import ANSWER_LOGITS, REFERENCE
 
 _FILES = {
     "vision": "vision.onnx",
@@ -30,9 +39,9 @@ _FILES = {
 class OnnxPlanner:
     """A folder of `vera_mobile.export.onnx.build` as a Planner. Graphs load at first use.
 
-    folder: holds vision.onnx, embed.onnx, decoder/, head.onnx, bake.onnx and, if wanted, look.onnx;
-    threads: of ONNX Runtime, 0 for all cores. Calls raise FileError for a missing file and
-    BundleError for a damaged one.
+    folder: holds vision.onnx, embed.onnx, decoder/, head.onnx, bake.onnx and, if wanted, look.onnx
+    and reference.onnx; threads: of ONNX Runtime, 0 for all cores. Calls raise FileError for a
+    missing file and BundleError for a damaged one.
     """
 
     def __init__(self, folder: Path, config: ModelConfig, *, threads: int = 0) -> None:
@@ -57,15 +66,15 @@ class OnnxPlanner:
             self._session(name)
 
     def encode_image(self, pixels: np.ndarray) -> np.ndarray:
-        return self._run("vision", {"pixels": _pixels(pixels, self.config)})[0]
+        return self._run("vision", {"pixels": checked_pixels(pixels, self.config)})[0]
 
     def embed(self, ids: np.ndarray) -> np.ndarray:
-        return self._run("embed", {"ids": _ids(ids, self.config).astype(np.int32)})[0]
+        return self._run("embed", {"ids": checked_ids(ids, self.config).astype(np.int32)})[0]
 
     def step(
         self, embeds: np.ndarray, start: int, wanted: int = ANSWER_LOGITS
     ) -> tuple[np.ndarray, np.ndarray]:
-        checked = _embeds(embeds, start, self.config)
+        checked = checked_embeds(embeds, start, self.config)
         count = checked.shape[1]
         room = 1 if count == 1 else self._length("prefill", "embeds", 1)
         for begin in range(0, count, room):
@@ -74,15 +83,19 @@ class OnnxPlanner:
         return logits, hidden
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
-        return self._run("head", {"hidden": _hidden(hidden, self.config)})[0][0]
+        return self._run("head", {"hidden": checked_hidden(hidden, self.config)})[0][0]
 
     def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        raise InvalidArgument(
-            "An ONNX bundle has no reference encoder: give one reference photo, or the checkpoint."
-        )
+        if not (self.folder / f"{REFERENCE}.onnx").is_file():
+            raise InvalidArgument(
+                f"{self.folder} has no reference encoder: give one reference photo, use the "
+                "checkpoint, or export with --with-reference."
+            )
+        pair = (checked_reference(photo, self.config) for photo in (before, after))
+        return self._run(REFERENCE, dict(zip(("before", "after"), pair, strict=True)))[0][0]
 
     def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
-        colours, look = _points(points), _latents(latents, self.config)
+        colours, look = checked_points(points), checked_latents(latents, self.config)
         out = np.empty_like(colours)
         room = self._length("bake", "points", 0)
         padded = np.zeros((room, 3), np.float32)
@@ -97,7 +110,7 @@ class OnnxPlanner:
         """States (3, H) and strengths (3,) -> latents (3, L) and LUT (33, 33, 33, 3), indexed
         [blue][green][red], encoded sRGB in [0, 1], of the latents times the strengths."""
         feed = {
-            "hidden": _hidden(hidden, self.config),
+            "hidden": checked_hidden(hidden, self.config),
             "strengths": np.asarray(strengths, np.float32),
         }
         latents, lut = self._run("look", feed)

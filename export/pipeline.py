@@ -29,7 +29,9 @@ from vera_mobile.bundle import (
 )
 from vera_mobile.errors import FileError, InternalError, InvalidArgument
 from vera_mobile.export.backends import backend
+from vera_mobile.export.delegates import check_toolchain
 from vera_mobile.export.golden import golden_content
+from vera_mobile.export.onnx import PLANS
 from vera_mobile.export.recipes import Recipe
 from vera_mobile.export.stages import check_calibration, prefill_limit
 from vera_mobile.model.config import ModelConfig
@@ -38,9 +40,11 @@ from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.native.bake import RendererWeights
 from vera_mobile.native.renderer_file import write_renderer
-from vera_mobile.runtime import BAKE_POINTS, RENDERER_FILE
+from vera_mobile.runtime import BAKE_POINTS, REFERENCE, RENDERER_FILE
 
 _STDERR_LINES = 8
+# a fixed number, not the machine's: sums in other orders would move calibrated ranges
+CORES = 2
 
 Progress = Callable[[str, float], None]
 
@@ -73,6 +77,7 @@ def export_bundle(
         )
     if not Path(tokenizer_path).is_file():
         raise FileError(f"Tokenizer {tokenizer_path} is missing: give a tokenizer.json.")
+    check_toolchain(recipe)
     vocabulary = Vocabulary.load(tokenizer_path)
     with tempfile.TemporaryDirectory(prefix="vera-export-") as scratch:
         folder = Path(scratch)
@@ -83,7 +88,7 @@ def export_bundle(
             calibration = check_calibration(calibration, config, recipe)
         names = backend(recipe.backend).parts(recipe)
         _write_job(folder, Path(checkpoint), Path(tokenizer_path), recipe, calibration)
-        _run_workers(folder, _workers(names), on_progress)
+        _run_workers(folder, _rounds(recipe, names), on_progress)
         contents: dict[str, Content] = {}
         for name in names:
             contents |= _contents(folder, name, recipe)
@@ -112,17 +117,24 @@ def _write_job(
         np.save(folder / "calibration.npy", calibration, allow_pickle=False)
 
 
-def _workers(names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Two processes alike in work: Python holds one core, so stages in one cannot overlap."""
+def _rounds(recipe: Recipe, names: Sequence[str]) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """The stages of each process, the processes of each round.
+
+    Two processes alike in work: Python holds one core, so stages in one cannot overlap. Ranges of
+    ONNX parts come from whole plans, which are made once, before them, with both cores.
+    """
     second = tuple(name for name in names if name != "decoder")
-    return (("decoder",), second)
+    builds = (("decoder",), second)
+    if recipe.backend == "onnx" and recipe.needs_calibration:
+        return (((PLANS,),), builds)
+    return (builds,)
 
 
 def _run_workers(
-    folder: Path, workers: Sequence[Sequence[str]], on_progress: Progress | None
+    folder: Path, rounds: Sequence[Sequence[Sequence[str]]], on_progress: Progress | None
 ) -> None:
     finished: list[str] = []
-    total = sum(len(names) for names in workers)
+    total = sum(len(names) for workers in rounds for names in workers)
 
     def listen(event: dict[str, Any]) -> None:
         text = f"{event['stage']} begins"
@@ -132,8 +144,16 @@ def _run_workers(
         if on_progress is not None:
             on_progress(text, len(finished) / total)
 
+    for workers in rounds:
+        _run_round(folder, workers, listen)
+
+
+def _run_round(
+    folder: Path, workers: Sequence[Sequence[str]], listen: Callable[[dict[str, Any]], None]
+) -> None:
+    threads = CORES // len(workers)
     with ExitStack() as stack:
-        processes = [stack.enter_context(_start(folder, names)) for names in workers]
+        processes = [stack.enter_context(_start(folder, names, threads)) for names in workers]
         with ThreadPoolExecutor(len(processes)) as threads:
             jobs = [
                 threads.submit(_follow, process, folder, names, listen)
@@ -149,10 +169,14 @@ def _run_workers(
                 raise
 
 
-def _start(folder: Path, names: Sequence[str]) -> subprocess.Popen[str]:
-    paths = [path for path in sys.path if path]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "vera_mobile.export.worker", str(folder), *names]
+def _start(folder: Path, names: Sequence[str], threads: int) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": str(threads),
+    }
+    module = "vera_mobile.export.worker"
+    command = [sys.executable, "-m", module, str(folder), str(threads), *names]
     with (folder / f"{names[0]}.log").open("w") as log:
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
@@ -233,7 +257,11 @@ def _manifest(
         created_by=f"vera-mobile {release}",
         commit=commit,
         tokenizer=dict(vocabulary.special_ids),
-        tolerances=dict(recipe.tolerances),
+        tolerances={
+            name: bound
+            for name, bound in recipe.tolerances.items()
+            if recipe.reference or not name.startswith(REFERENCE)
+        },
         limits={
             "max_length": config.language.max_length,
             "prefill_tokens": prefill_limit(config),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vera_mobile.errors import FileError, OutOfMemory
 from vera_mobile.export.checkpoint import is_public
+from vera_mobile.export.delegates import check_toolchain
 from vera_mobile.export.recipes import Recipe, recipe
 from vera_mobile.quant.schemes import scheme
 
@@ -69,6 +70,7 @@ def check_before_export(
     from vera_mobile.model.load import read_config
 
     chosen = recipe(recipe_name)
+    check_toolchain(chosen)
     source = Path(folder)
     public = is_public(source)
     shape = (config or vera_0_5b()) if public else read_config(source / "config.json")
@@ -136,7 +138,7 @@ def bundle_bytes(config: ModelConfig, used: Recipe) -> int:
     if used.own_decoder:  # one table for both, of the embedding's scheme
         del stored["logits"]
     weights = sum(_stored_bytes(count, getattr(used, name)) for name, count in stored.items())
-    reference = FLOAT_BYTES * parts["reference_encoder"]
+    reference = FLOAT_BYTES * parts["reference_encoder"] if used.reference else 0
     blocks = language.layers + sum(config.vision.depths)
     return weights + reference + BUNDLE_BYTES + BLOCK_BYTES * blocks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,13 @@ from vera_mobile.bundle import TensorSpec
 from vera_mobile.errors import InvalidArgument
 from vera_mobile.export.forms import BakeForm, DecoderForm, EmbedForm, EmbedRowsForm, VisionForm
 from vera_mobile.export.recipes import Recipe
+from vera_mobile.export.reference_form import ReferenceForm, reference_pairs, worth_8_bits
 from vera_mobile.model.config import LATENT_GROUPS, ModelConfig
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.quant.schemes import quantize_linears_, scheme
-from vera_mobile.runtime import ALL_LOGITS, BAKE_POINTS, PREFILL_TOKENS, PROGRAMS
+from vera_mobile.runtime import ALL_LOGITS, BAKE_POINTS, PREFILL_TOKENS, PROGRAMS, REFERENCE
 
-STAGES = PROGRAMS
+STAGES = (*PROGRAMS, REFERENCE)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def build_part(
     """The part `name` (one of STAGES) of a model, quantized as the recipe says.
 
     The model is not changed. calibration: (n, 3, S, S) float32 photos, encoded sRGB in [0, 1];
-    needed by "vision" with static ranges, else InvalidArgument.
+    needed by "vision" and "reference" with static ranges, else InvalidArgument.
     """
     builders = {
         "vision": _vision,
@@ -56,6 +58,7 @@ def build_part(
         "decoder": _decoder,
         "head": _head,
         "bake": _bake,
+        REFERENCE: _reference,
     }
     with torch.no_grad():
         return builders[name](model, recipe, calibration)
@@ -73,6 +76,7 @@ def golden_inputs(name: str, config: ModelConfig) -> tuple[np.ndarray, ...]:
     random = np.random.Generator(np.random.PCG64(STAGES.index(name)))
     hidden, size = config.language.hidden_size, config.vision.image_size
     look = (1, LATENT_GROUPS, config.renderer.latent_size)
+    pair = (2, 1, 3, config.encoder.image_size, config.encoder.image_size)
 
     def normal(*shape: int) -> np.ndarray:
         return random.standard_normal(shape).astype(np.float32)
@@ -86,6 +90,9 @@ def golden_inputs(name: str, config: ModelConfig) -> tuple[np.ndarray, ...]:
         return (embeds, np.zeros(1, np.int64), np.full(1, ALL_LOGITS, np.int64))
     if name == "head":
         return (normal(1, LATENT_GROUPS, hidden),)
+    if name == REFERENCE:
+        before, after = random.random(pair, dtype=np.float32)
+        return (before, after)
     return (random.random((BAKE_POINTS, 3), dtype=np.float32), normal(*look))
 
 
@@ -104,7 +111,8 @@ def _vision(model: VeraModel, recipe: Recipe, calibration: np.ndarray | None) ->
     inputs = _examples("vision", model)
     if scheme(recipe.vision).activations == "static":
         photos = check_calibration(calibration, config, recipe)
-        module = _quantize_static(module, inputs, photos)
+        samples = [(photo[None],) for photo in photos]
+        module = _quantize_static(module, inputs, samples, _worth_8_bits)
     size, hidden = config.vision.image_size, config.language.hidden_size
     return Part(
         "vision",
@@ -190,6 +198,25 @@ def _bake(model: VeraModel, recipe: Recipe, _: np.ndarray | None) -> Part:
     )
 
 
+def _reference(model: VeraModel, recipe: Recipe, calibration: np.ndarray | None) -> Part:
+    config = model.config
+    module: nn.Module = ReferenceForm(model).eval().requires_grad_(False)
+    inputs = _examples(REFERENCE, model)
+    if scheme(recipe.vision).activations == "static":
+        photos = check_calibration(calibration, config, recipe)
+        module = _quantize_static(module, inputs, reference_pairs(photos, config), worth_8_bits)
+    shape = tuple(inputs[0].shape)
+    return Part(
+        REFERENCE,
+        module,
+        inputs,
+        (None, None),
+        recipe.vision,
+        (TensorSpec("before", "float32", shape), TensorSpec("after", "float32", shape)),
+        (TensorSpec("latents", "float32", (1, LATENT_GROUPS, config.renderer.latent_size)),),
+    )
+
+
 def _decoder_copy(model: VeraModel) -> Any:
     return _copy_of(model.decoder)
 
@@ -211,10 +238,13 @@ def check_calibration(photos: np.ndarray | None, config: ModelConfig, recipe: Re
 
 
 def _quantize_static(
-    module: nn.Module, inputs: tuple[Tensor, ...], photos: np.ndarray
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    samples: Sequence[tuple[np.ndarray, ...]],
+    worth_8_bits: Callable[[Any], bool],
 ) -> nn.Module:
     """8-bit weights per channel; activations of convolutions in 8 bits with the ranges seen on the
-    photos, those of linear layers with the range of each call: attention's ranges differ too much
+    samples, those of linear layers with the range of each call: attention's ranges differ too much
     between photos (nano on 8 photos: 23 to 29 dB static, 32 to 37 dB per call)."""
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
@@ -229,11 +259,11 @@ def _quantize_static(
     ):
         settings = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
         quantizer.set_operator_type(operator, settings)
-    quantizer.set_filter_function(_worth_8_bits)
+    quantizer.set_filter_function(worth_8_bits)
     captured = export(module, inputs, strict=False).module()
     prepared = prepare_pt2e(captured, quantizer)
-    for photo in photos:
-        prepared(torch.from_numpy(photo)[None])
+    for sample in samples:
+        prepared(*(torch.from_numpy(value) for value in sample))
     return convert_pt2e(prepared)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from vera_mobile.bundle import Bundle
 from vera_mobile.color.metrics import compare
 from vera_mobile.errors import BundleError, InvalidArgument
 from vera_mobile.export.differences import differences
+from vera_mobile.export.reference_form import reference_pairs
 from vera_mobile.look import Look
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.model.tokens import Vocabulary
@@ -22,13 +23,17 @@ from vera_mobile.model.vlm import VeraModel
 from vera_mobile.retoucher import LUT_SIZE
 from vera_mobile.runtime import (
     ALL_LOGITS,
+    REFERENCE,
     ExecuTorchPlanner,
     Planner,
     TorchPlanner,
+    missing_delegates,
 )
 
 PARITY_NAME = "parity.json"
 LATTICE_SIZE = 17
+# what is compared right after a program that may be missing here
+_STAGE_OF = {"vision": "image_tokens", "head": "latents"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +61,10 @@ def verify_bundle(
     compared, each given the checkpoint's own answer before it (teacher forcing); on_photo: called
     with each photo's pictures, which are rendered only then. Returns per stage
     {max_abs, mean_abs, p99_abs, sqnr_db, cosine}, the worst photo's; token_agreement; the lattice's
-    psnr_db and ciede2000; `checks` (name, value, bound, passed) and `passed`. Raises
-    InvalidArgument for a model of another shape than the bundle's or for no photos.
+    psnr_db and ciede2000; reference_psnr_db where the bundle has the reference encoder; `checks`
+    (name, value, bound, passed), `passed` and, where programs cannot run here, `not_run` (program:
+    delegate; the checkpoint's own parts stood in for them). Raises InvalidArgument for a model of
+    another shape than the bundle's or for no photos.
     """
     if model.config.to_dict() != bundle.manifest.model:
         raise InvalidArgument(
@@ -67,13 +74,22 @@ def verify_bundle(
     if photos.ndim != 4 or not len(photos):
         raise InvalidArgument(f"Photos of shape {photos.shape}: use (n, 3, S, S), n from 1.")
     reference, measured = TorchPlanner(model), bundle_planner(bundle)
+    missing: dict[str, str] = {}
+    if isinstance(measured, ExecuTorchPlanner):
+        missing = missing_delegates(bundle)
+        measured = StandInPlanner(bundle, reference, missing) if missing else measured
     vocabulary = Vocabulary.load(bundle.file("tokenizer"))
     rows = []
     for photo in photos:
         rows.append(compare_photo(reference, measured, photo, vocabulary, steps))
         if on_photo is not None:
             on_photo(_views(reference, measured, photo, rows[-1]))
-    stages = {name: _worst([row[name] for row in rows]) for name in rows[0]["stages"]}
+    unseen = {_STAGE_OF.get(name) for name in missing}
+    shown = [name for name in rows[0]["stages"] if name not in unseen]
+    stages = {name: _worst([row[name] for row in rows]) for name in shown}
+    pairs: dict[str, Any] = {}
+    if REFERENCE in bundle.manifest.files and REFERENCE not in missing:
+        stages["reference"], pairs = _compare_pairs(reference, measured, photos)
     report: dict[str, Any] = {
         "recipe": bundle.manifest.recipe,
         "photos": len(rows),
@@ -82,12 +98,40 @@ def verify_bundle(
         "token_agreement": float(np.mean([row["agreement"] for row in rows])),
         "psnr_db": min(row["psnr_db"] for row in rows),
         "ciede2000_mean": max(row["ciede2000_mean"] for row in rows),
+        **pairs,
     }
-    report["checks"] = _checks(report, bundle.manifest.tolerances)
+    if missing:
+        report["not_run"] = missing
+    bounds = bundle.manifest.tolerances
+    if REFERENCE in missing:
+        bounds = {name: bound for name, bound in bounds.items() if not name.startswith(REFERENCE)}
+    report["checks"] = _checks(report, bounds)
     report["passed"] = all(check["passed"] for check in report["checks"])
     if write:
         _write_json(bundle.root / PARITY_NAME, report)
     return report
+
+
+class StandInPlanner(ExecuTorchPlanner):
+    """A bundle, some of whose programs cannot run here: the checkpoint's own parts stand in for
+    them, so that the others can be measured. missing: of `missing_delegates`."""
+
+    def __init__(self, bundle: Bundle, reference: Planner, missing: Collection[str]) -> None:
+        super().__init__(bundle)
+        self._stand_in, self._missing = reference, missing
+
+    def encode_image(self, pixels: np.ndarray) -> np.ndarray:
+        if "vision" in self._missing:
+            return self._stand_in.encode_image(pixels)
+        return super().encode_image(pixels)
+
+    def head(self, hidden: np.ndarray) -> np.ndarray:
+        return self._stand_in.head(hidden) if "head" in self._missing else super().head(hidden)
+
+    def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        if REFERENCE in self._missing:
+            return self._stand_in.encode_reference(before, after)
+        return super().encode_reference(before, after)
 
 
 def bundle_planner(bundle: Bundle) -> Planner:
@@ -133,6 +177,24 @@ def compare_photo(
     }
 
 
+def _compare_pairs(
+    reference: Planner, measured: Planner, photos: np.ndarray
+) -> tuple[dict[str, float | None], dict[str, float]]:
+    """The latents read off each photo with and without a fault, the worst pair's differences; and
+    the PSNR of the lattices that they bake, as `reference_psnr_db`."""
+    rows, psnr, size = [], [], LATTICE_SIZE
+    for pair in reference_pairs(photos, reference.config):
+        wanted, got = (planner.encode_reference(*pair) for planner in (reference, measured))
+        rows.append(differences(wanted, got))
+        # both by the checkpoint's renderer: what the encoder alone changes
+        pictures = [
+            reference.bake(lattice(), latents).reshape(size * size, size, 3)
+            for latents in (wanted, got)
+        ]
+        psnr.append(min(compare(*pictures)["psnr_db"], 200.0))
+    return _worst(rows), {"reference_psnr_db": min(psnr)}
+
+
 def _views(
     reference: Planner, measured: Planner, photo: np.ndarray, row: dict[str, Any]
 ) -> ParityViews:
@@ -154,7 +216,7 @@ def _walk(
     answer: Sequence[int] | None,
 ) -> tuple[list[int], dict[str, np.ndarray]]:
     """The values of every stage for a photo; `answer` is followed, or the planner's own choice."""
-    retouch, request = vocabulary.retouch, vocabulary.auto()
+    retouch, request = vocabulary.retouch, vocabulary.auto(photo)
     image = planner.encode_image(photo[None])
     before, after = (planner.embed(np.array([ids])) for ids in (request.before, request.after))
     prompt = np.concatenate((before, image, after), axis=1)
@@ -202,8 +264,9 @@ def _checks(report: dict[str, Any], tolerances: dict[str, float]) -> list[dict[s
         measure, _, kind = name.rpartition("_")
         if measure not in report or kind not in ("min", "max"):
             raise BundleError(
-                f"Tolerance '{name}' is unknown: token_agreement_min, psnr_db_min and "
-                "ciede2000_mean_max are known; export again."
+                f"Tolerance '{name}' is unknown: token_agreement_min, psnr_db_min, "
+                "ciede2000_mean_max and, with a reference encoder, reference_psnr_db_min are "
+                "known; export again."
             )
         value = report[measure]
         passed = value >= bound if kind == "min" else value <= bound

@@ -18,8 +18,17 @@ import torch
 
 from vera_mobile.bundle import Bundle
 from vera_mobile.errors import BundleError, FileError, InternalError, InvalidArgument
-from vera_mobile.model.config import LATENT_GROUPS, ModelConfig
+from vera_mobile.model.config import ModelConfig
 from vera_mobile.native import load_torch_ops
+from vera_mobile.planner_inputs import (
+    checked_embeds,
+    checked_hidden,
+    checked_ids,
+    checked_latents,
+    checked_pixels,
+    checked_points,
+    checked_reference,
+)
 
 if TYPE_CHECKING:
     from vera_mobile.model.vlm import VeraModel
@@ -27,6 +36,15 @@ if TYPE_CHECKING:
 
 PREFILL_TOKENS = 256
 PROGRAMS = ("vision", "embed", "decoder", "head", "bake")
+# delegates that a runtime may lack, by their name in manifests
+DELEGATE_IDENTIFIERS = {
+    "vulkan": "VulkanBackend",
+    "coreml-pte": "CoreMLBackend",
+    "qnn": "QnnBackend",
+    "mediatek": "NeuropilotBackend",
+    "exynos": "EnnBackend",
+}
+REFERENCE = "reference"  # the reference encoder, which a bundle may lack
 BAKE_POINTS = 4096
 RENDERER_FILE = "renderer"  # of the manifest: weights that libvera bakes with, where it runs
 # what the own decoder's input `wanted` asks for: none, those of tokens that answers use, all
@@ -101,34 +119,41 @@ class TorchPlanner:
 
     @torch.inference_mode()
     def encode_image(self, pixels: np.ndarray) -> np.ndarray:
-        tokens = self._model.encode_image(torch.from_numpy(_pixels(pixels, self.config)))
+        tokens = self._model.encode_image(torch.from_numpy(checked_pixels(pixels, self.config)))
         return tokens.numpy()
 
     @torch.inference_mode()
     def embed(self, ids: np.ndarray) -> np.ndarray:
-        return self._model.decoder.embed(torch.from_numpy(_ids(ids, self.config))).numpy()
+        return self._model.decoder.embed(torch.from_numpy(checked_ids(ids, self.config))).numpy()
 
     @torch.inference_mode()
     def step(
         self, embeds: np.ndarray, start: int, wanted: int = ANSWER_LOGITS
     ) -> tuple[np.ndarray, np.ndarray]:
-        checked = torch.from_numpy(_embeds(embeds, start, self.config))
+        checked = torch.from_numpy(checked_embeds(embeds, start, self.config))
         decoder = self._model.decoder
         hidden = decoder.step(checked, torch.tensor([start]), self._cache)[0, -1]
         return decoder.logits(hidden).numpy(), hidden.numpy()
 
     @torch.inference_mode()
     def head(self, hidden: np.ndarray) -> np.ndarray:
-        return self._model.retouch_head(torch.from_numpy(_hidden(hidden, self.config)))[0].numpy()
+        return self._model.retouch_head(torch.from_numpy(checked_hidden(hidden, self.config)))[
+            0
+        ].numpy()
 
     @torch.inference_mode()
     def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        pair = (torch.from_numpy(_reference(photo, self.config)) for photo in (before, after))
+        pair = (
+            torch.from_numpy(checked_reference(photo, self.config)) for photo in (before, after)
+        )
         return self._model.reference_encoder(*pair)[0].numpy()
 
     @torch.inference_mode()
     def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
-        colours, look = _points(points), torch.from_numpy(_latents(latents, self.config))
+        colours, look = (
+            checked_points(points),
+            torch.from_numpy(checked_latents(latents, self.config)),
+        )
         out = np.empty_like(colours)
         for begin in range(0, len(colours), BAKE_POINTS):
             part = torch.from_numpy(colours[begin : begin + BAKE_POINTS])
@@ -165,7 +190,7 @@ class ExecuTorchPlanner:
         return self.config.language.max_length
 
     def encode_image(self, pixels: np.ndarray) -> np.ndarray:
-        tokens = self._run("vision", _pixels(pixels, self.config))[0]
+        tokens = self._run("vision", checked_pixels(pixels, self.config))[0]
         if self._own_decoder:
             # nothing is packed at load, so a second photo maps it again in milliseconds; until then
             # its weights and images (145 MB at 0.5B) need not stay beside the decoder's
@@ -173,7 +198,7 @@ class ExecuTorchPlanner:
         return tokens
 
     def embed(self, ids: np.ndarray) -> np.ndarray:
-        checked = _ids(ids, self.config)
+        checked = checked_ids(ids, self.config)
         parts = [
             self._run("embed", checked[:, begin : begin + self._prefill])[0]
             for begin in range(0, checked.shape[1], self._prefill)
@@ -183,7 +208,7 @@ class ExecuTorchPlanner:
     def step(
         self, embeds: np.ndarray, start: int, wanted: int = ANSWER_LOGITS
     ) -> tuple[np.ndarray, np.ndarray]:
-        checked = _embeds(embeds, start, self.config)
+        checked = checked_embeds(embeds, start, self.config)
         count = checked.shape[1]
         for begin in range(0, count, self._prefill):
             part = np.ascontiguousarray(checked[:, begin : begin + self._prefill])
@@ -195,16 +220,19 @@ class ExecuTorchPlanner:
         return logits[0], hidden[0]
 
     def head(self, hidden: np.ndarray) -> np.ndarray:
-        return self._run("head", _hidden(hidden, self.config))[0][0]
+        return self._run("head", checked_hidden(hidden, self.config))[0][0]
 
     def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        raise InvalidArgument(
-            f"Bundle {self.bundle.root} has no reference encoder: give one reference photo, or use "
-            "the checkpoint (no --bundle)."
-        )
+        if REFERENCE not in self.bundle.manifest.files:
+            raise InvalidArgument(
+                f"Bundle {self.bundle.root} has no reference encoder: give one reference photo, "
+                "use the checkpoint (no --bundle), or export with --with-reference."
+            )
+        pair = (checked_reference(photo, self.config) for photo in (before, after))
+        return self._run(REFERENCE, *pair)[0][0]
 
     def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
-        colours, look = _points(points), _latents(latents, self.config)
+        colours, look = checked_points(points), checked_latents(latents, self.config)
         if self._has_renderer:
             return self._native_renderer().colours(colours, look[0])
         out = np.empty_like(colours)
@@ -273,9 +301,15 @@ class ExecuTorchPlanner:
                     self._programs[file] = Runtime.get().load_program(path)
                 method = self._programs[file].load_method(method_name)
         except (RuntimeError, KeyError) as error:
+            lacking = missing_delegates(self.bundle).get(name)
+            todo = (
+                f"it needs the {lacking} delegate, which this ExecuTorch lacks; use a bundle of "
+                "android-int4 here"
+                if lacking
+                else "export it again with this release"
+            )
             raise BundleError(
-                f"Program '{name}' of {self.bundle.root} cannot be loaded ({error}): export it "
-                "again with this release."
+                f"Program '{name}' of {self.bundle.root} cannot be loaded ({error}): {todo}."
             ) from error
         if method is None:
             raise InternalError(
@@ -283,6 +317,20 @@ class ExecuTorchPlanner:
             )
         self._methods[name] = method
         return method
+
+
+def missing_delegates(bundle: Bundle) -> dict[str, str]:
+    """The programs that cannot run here, and the delegate that each needs: by what the manifest
+    says of their operators."""
+    from executorch.runtime import Runtime
+
+    missing: dict[str, str] = {}
+    for name, entry in bundle.manifest.files.items():
+        for operator in entry.operators if entry.kind == "executorch" else ():
+            needed = DELEGATE_IDENTIFIERS.get(operator.backend)
+            if needed and not Runtime.get().backend_registry.is_available(needed):
+                missing[name] = operator.backend
+    return missing
 
 
 def program_of(bundle: Bundle, name: str) -> tuple[str, str]:
@@ -319,65 +367,3 @@ def _float_copy(model: VeraModel) -> VeraModel:
     import copy
 
     return copy.deepcopy(model).float().eval()
-
-
-def _checked(value: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:
-    array = np.ascontiguousarray(value, np.float32)
-    fits = array.ndim == len(shape) and all(
-        wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join("n" if size is None else str(size) for size in shape)
-        raise InvalidArgument(f"{what} of shape {array.shape} not allowed: use ({wanted}).")
-    if not np.isfinite(array).all():
-        raise InvalidArgument(f"{what}: NaN or infinity not allowed; use finite numbers.")
-    return array
-
-
-def _pixels(pixels: np.ndarray, config: ModelConfig) -> np.ndarray:
-    size = config.vision.image_size
-    return _checked(pixels, (1, 3, size, size), "Pixels")
-
-
-def _ids(ids: np.ndarray, config: ModelConfig) -> np.ndarray:
-    array = np.asarray(ids)
-    vocabulary = config.language.vocab_size
-    if array.ndim != 2 or len(array) != 1 or not array.size or array.dtype.kind not in "iu":
-        raise InvalidArgument(
-            f"Token ids of shape {array.shape} and type {array.dtype} not allowed: use (1, n) "
-            "integers, n from 1."
-        )
-    if array.min() < 0 or array.max() >= vocabulary:
-        raise InvalidArgument(
-            f"Token ids {array.min()}..{array.max()} not allowed: use 0..{vocabulary - 1}."
-        )
-    return np.ascontiguousarray(array, np.int64)
-
-
-def _embeds(embeds: np.ndarray, start: int, config: ModelConfig) -> np.ndarray:
-    array = _checked(embeds, (1, None, config.language.hidden_size), "Embeddings")
-    limit = config.language.max_length
-    count = array.shape[1]
-    if not count or start < 0 or start + count > limit:
-        raise InvalidArgument(
-            f"{count} tokens at position {start} not allowed: use at least one, and positions "
-            f"0..{limit - 1}. Shorten the prompt or the answer."
-        )
-    return array
-
-
-def _hidden(hidden: np.ndarray, config: ModelConfig) -> np.ndarray:
-    return _checked(hidden, (LATENT_GROUPS, config.language.hidden_size), "Hidden states")[None]
-
-
-def _latents(latents: np.ndarray, config: ModelConfig) -> np.ndarray:
-    return _checked(latents, (LATENT_GROUPS, config.renderer.latent_size), "Latents")[None]
-
-
-def _reference(photo: np.ndarray, config: ModelConfig) -> np.ndarray:
-    size = config.encoder.image_size
-    return _checked(photo, (1, 3, size, size), "Reference pixels")
-
-
-def _points(points: np.ndarray) -> np.ndarray:
-    return _checked(points, (None, 3), "Points")

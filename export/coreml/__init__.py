@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vera_mobile.export.coreml.parts import PARTS, build
 from vera_mobile.export.recipes import Recipe
+from vera_mobile.runtime import REFERENCE
 
 __all__ = ["PARTS", "build", "parts", "weights"]
 
@@ -13,13 +14,13 @@ _WEIGHTS = {
     "decoder": ("decoder",),
     "head": ("retouch_head", "renderer"),
     "bake": ("renderer",),
-    "encoder": ("reference_encoder",),
+    REFERENCE: ("reference_encoder",),
 }
 
 
 def parts(recipe: Recipe) -> tuple[str, ...]:
     """The packages of a bundle."""
-    return PARTS
+    return tuple(name for name in PARTS if recipe.reference or name != REFERENCE)
 
 
 def weights(name: str) -> tuple[str, ...]:

@@ -28,8 +28,9 @@ from vera_mobile.export.stages import prefill_limit
 from vera_mobile.model.config import LATENT_GROUPS, ModelConfig
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.quant.schemes import Scheme, scheme
+from vera_mobile.runtime import REFERENCE
 
-PARTS = ("vision", "embed", "decoder", "head", "bake", "encoder")
+PARTS = ("vision", "embed", "decoder", "head", "bake", REFERENCE)
 LATTICE = 33
 # the fields of a recipe that a part reads
 _SCHEMES = {
@@ -38,7 +39,7 @@ _SCHEMES = {
     "decoder": ("language", "logits"),
     "head": ("head", "renderer"),
     "bake": ("renderer",),
-    "encoder": ("vision",),
+    REFERENCE: ("vision",),
 }
 _FLOAT = "float32"
 
@@ -65,7 +66,7 @@ def build(
         "decoder": _decoder,
         "head": _head,
         "bake": _bake,
-        "encoder": _encoder,
+        REFERENCE: _reference,
     }
     if name not in builders:
         raise InvalidArgument(f"Part '{name}' is unknown: use one of {', '.join(PARTS)}.")
@@ -213,7 +214,7 @@ def _bake(model: VeraModel, recipe: Recipe) -> _Program:
     )
 
 
-def _encoder(model: VeraModel, recipe: Recipe) -> _Program:
+def _reference(model: VeraModel, recipe: Recipe) -> _Program:
     size, used = model.config.encoder.image_size, scheme(recipe.vision)
     shape = (1, 3, size, size)
     program = module_program(

@@ -10,7 +10,7 @@ from vera_mobile.errors import InvalidArgument
 from vera_mobile.export.mil.package import Package
 from vera_mobile.export.mil.session import Overflow, Precision, Session
 from vera_mobile.model.config import LATENT_GROUPS, ModelConfig
-from vera_mobile.runtime import ANSWER_LOGITS
+from vera_mobile.runtime import ANSWER_LOGITS, REFERENCE
 
 
 class MilPlanner:
@@ -121,7 +121,12 @@ class MilPlanner:
 
     def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """Photos (1, 3, S, S) before and after an edit, in [0, 1] -> its latents (3, L)."""
-        return self.session("encoder").run({"before": before, "after": after})["latents"][0]
+        if not (self.folder / f"{REFERENCE}.mlpackage").exists():
+            raise InvalidArgument(
+                f"{self.folder} has no reference encoder: give one reference photo, use the "
+                "checkpoint, or export with --with-reference."
+            )
+        return self.session(REFERENCE).run({"before": before, "after": after})["latents"][0]
 
     def _step_with_cache(
         self, session: Session, embeds: np.ndarray, start: int, chunk: int

@@ -1,8 +1,8 @@
 """ONNX files for NPU toolchains: float32, or 8 bits by QuantizeLinear/DequantizeLinear pairs.
 
-`build` writes one part. Parts are vision, embed, head and bake as in a bundle; decoder, a folder of
-two graphs over one file of weights; and look, which is head and bake joined: three hidden states
-and three strengths in, latents and a 33^3 LUT out.
+`build` writes one part. Parts are vision, embed, head, bake and reference as in a bundle; decoder,
+a folder of two graphs over one file of weights; and look, which is head and bake joined: three
+hidden states and three strengths in, latents and a 33^3 LUT out.
 
 The decoder has two graphs of fixed shapes, prefill.onnx (up to 256 tokens a call) and step.onnx
 (one), and not one with a free length: compilers for NPUs (QNN, SNPE, Vitis AI, OpenVINO's NPU
@@ -30,32 +30,67 @@ from vera_mobile.errors import FileError, InvalidArgument
 from vera_mobile.export.built import BuiltPart
 from vera_mobile.export.onnx import graphs
 from vera_mobile.export.onnx.quantize import quantize
-from vera_mobile.export.onnx.samples import Plan
+from vera_mobile.export.onnx.samples import PLANS_FILE, Plan, plan_photos, read_plans, save_plans
 from vera_mobile.export.onnx.sources import PARTS, Source, Sources
 from vera_mobile.export.recipes import Recipe
-from vera_mobile.export.stages import prefill_limit
+from vera_mobile.export.stages import check_calibration, prefill_limit
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
+from vera_mobile.runtime import REFERENCE
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["KIND", "PARTS", "PREFILL", "STEP", "WEIGHTS", "build", "parts", "weights"]
+__all__ = [
+    "KIND",
+    "PARTS",
+    "PLANS",
+    "PREFILL",
+    "STEP",
+    "WEIGHTS",
+    "build",
+    "parts",
+    "prepare_plans",
+    "weights",
+]
 
 KIND = "onnx"
 PREFILL, STEP, WEIGHTS = "prefill.onnx", "step.onnx", "weights.data"
 _GRAPH = "model.onnx"
+PLANS = "plans"  # what the parts' ranges are taken from, made before them and once
+_WEIGHTS = {
+    PLANS: ("vision", "projector", "decoder", "retouch_head"),
+    "vision": ("vision", "projector"),
+    "embed": ("decoder",),
+    "decoder": ("decoder",),
+    "head": ("retouch_head",),
+    "bake": ("renderer",),
+    "look": ("retouch_head", "renderer"),
+    REFERENCE: ("reference_encoder",),
+}
 
 
 def parts(recipe: Recipe) -> tuple[str, ...]:
     """The parts of a bundle: `look` joins head and bake, so that a phone has one call for both."""
-    return PARTS
+    return tuple(name for name in PARTS if recipe.reference or name != REFERENCE)
 
 
 def weights(name: str) -> tuple[str, ...]:
-    """All parts of the model: static ranges come from running the whole of it."""
-    return ()
+    """The parts of the model whose weights the part, or PLANS, needs."""
+    return _WEIGHTS[name]
+
+
+def prepare_plans(
+    model: VeraModel,
+    recipe: Recipe,
+    calibration: np.ndarray | None,
+    folder: Path,
+    vocabulary: Vocabulary,
+) -> None:
+    """Plans the calibration photos with the checkpoint's prompts; `build` finds it in `folder`."""
+    photos = check_calibration(calibration, model.config, recipe)
+    save_plans(folder / PLANS_FILE, plan_photos(model, photos, vocabulary))
 
 
 def build(
@@ -65,20 +100,21 @@ def build(
     calibration: np.ndarray | None,
     folder: Path,
     *,
-    vocabulary: Vocabulary | None = None,
     plans: Sequence[Plan] | None = None,
 ) -> BuiltPart:
     """Part `name` (one of PARTS) of a model, written into `folder`; the model is not changed.
 
     calibration: (n, 3, S, S) float32 photos, encoded sRGB in [0, 1], needed by a part with static
-    ranges. vocabulary: the checkpoint's, for the prompts that the decoder is calibrated with;
-    plans: of `samples.plan_photos`, for several parts to share. A part is <name>.onnx; decoder,
-    and what holds more than 1 GB, is a folder <name> with its weights in weights.data. The same
-    arguments give the same bytes. Raises InvalidArgument, FileError.
+    ranges. plans: of `samples.plan_photos`, for several parts to share; without them those that
+    `prepare_plans` left in `folder`, else they are made with the bare prompt. A part is
+    <name>.onnx; decoder, and what holds more than 1 GB, is a folder <name> with its weights in
+    weights.data. The same arguments give the same bytes. Raises InvalidArgument, FileError.
     """
     if name not in PARTS:
         raise InvalidArgument(f"Part '{name}' is unknown: use one of {', '.join(PARTS)}.")
-    source = Sources(model, recipe, calibration, vocabulary, plans).of(name)
+    if plans is None and (folder / PLANS_FILE).is_file():
+        plans = read_plans(folder / PLANS_FILE)
+    source = Sources(model, recipe, calibration, plans).of(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=folder) as scratch:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vera_mobile.export.forms import BakeForm, EmbedForm, VisionForm
+from vera_mobile.export.reference_form import ReferenceForm
 from vera_mobile.export.verify import lattice
 from vera_mobile.model.config import LanguageConfig
 from vera_mobile.model.language import Attention, Decoder, DecoderLayer, rope_tables
@@ -178,6 +179,11 @@ def vision_form(model: VeraModel) -> nn.Module:
             if isinstance(module, (RepMixerBlock, AttentionBlock)):
                 _fold_scales_(module)
     return transpose_linears_(form)
+
+
+def reference_form(model: VeraModel) -> nn.Module:
+    """before, after (1, 3, E, E) -> latents (1, 3, L)."""
+    return transpose_linears_(ReferenceForm(model))
 
 
 def head_form(model: VeraModel) -> nn.Module:

@@ -5,7 +5,11 @@ L: values per latent; H: hidden size; S: side of the photo.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +18,10 @@ from vera_mobile.model.vlm import VeraModel
 from vera_mobile.runtime import TorchPlanner
 
 MAX_STEPS = 48
+# of a large vocabulary's decoder: a token in float32 reads 2 GB of the 0.5B's, and its prompt has
+# 256 image tokens already
+LARGE_STEPS, LARGE_VOCABULARY = 16, 100_000
+PLANS_FILE = "plans.npz"
 WISHES = ("warm and bright, soft light", "moody, deep shadows", "vivid colors", "faded film")
 
 
@@ -35,7 +43,7 @@ class Plan:
 def plan_photos(
     model: VeraModel, photos: np.ndarray, vocabulary: Vocabulary | None = None
 ) -> tuple[Plan, ...]:
-    """The greedy plans of photos, answers cut off after 48 tokens.
+    """The greedy plans of photos, answers cut off after 48 tokens (16 at the 0.5B shape).
 
     photos: (n, 3, S, S) float32 in [0, 1]. Every second one has a wish in its prompt; without a
     vocabulary all have the bare prompt of vera-nano's tokenizer, whose special tokens come first.
@@ -47,12 +55,43 @@ def plan_photos(
         prompts = [Prompt((ids[AUTO],), (ids[ANSWER],), True)]
     else:
         retouch = vocabulary.retouch
-        pairs = [(vocabulary.auto(), vocabulary.style(wish)) for wish in WISHES]
-        prompts = [prompt for pair in pairs for prompt in pair]
+        wishes = [wish for pair in WISHES for wish in (None, pair)]
+        prompts = [
+            vocabulary.auto(photo) if wish is None else vocabulary.style(wish, photo)
+            for photo, wish in zip(photos, cycle(wishes), strict=False)
+        ]
     return tuple(
-        _plan(planner, photo[None], prompts[index % len(prompts)], retouch)
-        for index, photo in enumerate(photos)
+        _plan(planner, photo[None], prompt, retouch)
+        for photo, prompt in zip(photos, cycle(prompts), strict=False)
     )
+
+
+def save_plans(path: Path, plans: Sequence[Plan]) -> None:
+    """Writes plans to a .npz file, which is there as a whole or not at all."""
+    values = {
+        f"{name}_{index}": np.asarray(getattr(plan, name))
+        for index, plan in enumerate(plans)
+        for name in ("embeds", "prompt", "hidden", "latents")
+    }
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez(file, **values)
+    os.replace(part, path)
+
+
+def read_plans(path: Path) -> tuple[Plan, ...]:
+    """The plans that `save_plans` wrote."""
+    with np.load(path, allow_pickle=False) as values:
+        count = sum(name.startswith("prompt_") for name in values)
+        return tuple(
+            Plan(
+                values[f"embeds_{index}"],
+                int(values[f"prompt_{index}"]),
+                values[f"hidden_{index}"],
+                values[f"latents_{index}"],
+            )
+            for index in range(count)
+        )
 
 
 def _plan(
@@ -61,7 +100,8 @@ def _plan(
     before, after = (planner.embed(np.array([ids])) for ids in (prompt.before, prompt.after))
     fed = [np.concatenate((before, planner.encode_image(pixels), after), axis=1)]
     length = position = fed[0].shape[1]
-    room = min(MAX_STEPS, planner.max_length - position - len(retouch))
+    large = planner.config.language.vocab_size > LARGE_VOCABULARY
+    room = min(LARGE_STEPS if large else MAX_STEPS, planner.max_length - position - len(retouch))
     hidden: list[np.ndarray] = []
     logits, state = planner.step(fed[0], 0)
     while True:

@@ -19,15 +19,15 @@ from vera_mobile.export.onnx.layerwise import FLOOR_DB, product_sqnr_db
 from vera_mobile.export.onnx.quantize import Feed
 from vera_mobile.export.onnx.samples import Plan, plan_photos
 from vera_mobile.export.recipes import Recipe
+from vera_mobile.export.reference_form import reference_pairs
 from vera_mobile.export.stages import check_calibration
 from vera_mobile.export.verify import lattice
 from vera_mobile.model.config import LATENT_GROUPS, LanguageConfig
-from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.quant.schemes import scheme
-from vera_mobile.runtime import BAKE_POINTS
+from vera_mobile.runtime import BAKE_POINTS, REFERENCE
 
-PARTS = ("vision", "embed", "decoder", "head", "bake", "look")
+PARTS = ("vision", "embed", "decoder", "head", "bake", "look", REFERENCE)
 # Layers of the vision tower with 8 bits. The others stay float: the stem, the down-sampling and
 # every grouped convolution, whose ranges differ much from channel to channel, the projector and the
 # gates. Alone in 8 bits each of those leaves 24 to 37 dB of nano's image tokens (one 46), each of
@@ -35,6 +35,8 @@ PARTS = ("vision", "embed", "decoder", "head", "bake", "look")
 _VISION_8_BITS = re.compile(r"\.ffn\.(expand|reduce)\.|\.attention\.")
 # The layers that read and write colours stay float: 8 bits of their range are visible bands.
 _RENDERER_FLOAT = re.compile(r"renderer\.(layers\.0|out)\.")
+# As in ReferenceForm's program: what reads the photos, and what writes a map of weights.
+_REFERENCE_FLOAT = re.compile(r"\.stem\.|\.spatial\.|blocks\.[01]\.attention\.conv\.")
 _LATTICE_SIDE = 16  # 4,096 points, one call of the bake graph
 
 
@@ -66,10 +68,9 @@ class Sources:
         model: VeraModel,
         recipe: Recipe,
         calibration: np.ndarray | None,
-        vocabulary: Vocabulary | None,
         plans: Sequence[Plan] | None,
     ) -> None:
-        self.model, self.recipe, self.vocabulary = model, recipe, vocabulary
+        self.model, self.recipe = model, recipe
         self._calibration, self._plans = calibration, plans
         self._hidden = model.config.language.hidden_size
         self._look = (1, LATENT_GROUPS, model.config.renderer.latent_size)
@@ -84,13 +85,14 @@ class Sources:
         """Plans of the calibration photos."""
         if self._plans:
             return self._plans
-        return plan_photos(self.model, self.photos, self.vocabulary)
+        return plan_photos(self.model, self.photos)
 
     def of(self, name: str) -> Source:
         """The part called `name`. Raises InvalidArgument for a scheme that ONNX does not have."""
         made: Source = getattr(self, f"_{name}_source")()
         if made.wanted is not None:
-            _ = self.plans if name != "vision" else self.photos  # refused before any work
+            # refused before any work
+            _ = self.photos if name in ("vision", REFERENCE) else self.plans
         return made
 
     def _vision_source(self) -> Source:
@@ -202,6 +204,27 @@ class Sources:
             f"head {self.recipe.head}, renderer {self.recipe.renderer}",
             wanted if head or renderer else None,
             lambda: ({"hidden": plan.hidden[None], "strengths": ones} for plan in self.plans),
+        )
+
+    def _reference_source(self) -> Source:
+        size = self.model.config.encoder.image_size
+
+        def wanted(weight: str | None) -> bool:
+            return weight is not None and _REFERENCE_FLOAT.search(weight) is None
+
+        def feeds() -> Iterator[Feed]:
+            for before, after in reference_pairs(self.photos, self.model.config):
+                yield {"before": before, "after": after}
+
+        return Source(
+            forms.reference_form(self.model),
+            # two tensors: the exporter takes one that is given twice for one input
+            (torch.zeros(1, 3, size, size), torch.zeros(1, 3, size, size)),
+            ("before", "after"),
+            ("latents",),
+            self.recipe.vision,
+            wanted if self._static("vision") else None,
+            feeds,
         )
 
     def _decoder_feeds(self) -> Iterator[Feed]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from vera_mobile.export.executorch import build, lower
 from vera_mobile.export.golden import verify_self
 from vera_mobile.export.pipeline import export_bundle
 from vera_mobile.export.recipes import recipe
+from vera_mobile.export.reference_form import reference_pairs
 from vera_mobile.export.stages import build_part, capture
 from vera_mobile.export.verify import lattice, verify_bundle
 from vera_mobile.model.config import ModelConfig, vera_nano
@@ -38,6 +40,7 @@ from vera_mobile.runtime import (
 
 # float32 on both sides, sums in another order: measured 6e-7 at values of size 1
 FLOAT_TOLERANCE = 1e-5
+REFERENCE_DB = 20.0
 
 
 def _tiny() -> ModelConfig:
@@ -52,6 +55,7 @@ def _tiny() -> ModelConfig:
             nano.language, hidden_size=64, layers=2, head_dim=32, intermediate_size=128
         ),
         renderer=dataclasses.replace(nano.renderer, widths=(32, 64), latent_size=64),
+        encoder=dataclasses.replace(nano.encoder, image_size=64),
     )
 
 
@@ -129,6 +133,33 @@ def test_android_is_near_pytorch(model: VeraModel, android: Bundle, photos: np.n
     got = _outputs(ExecuTorchPlanner(android), photos[0])
     found = {name: round(sqnr_db(values, got[name]), 1) for name, values in expected.items()}
     assert all(found[name] >= floor for name, floor in floors.items()), found
+
+
+def test_the_reference_encoder_is_near_pytorch(
+    model: VeraModel, host: Bundle, android: Bundle, photos: np.ndarray
+) -> None:
+    reference = TorchPlanner(model)
+    for pair in reference_pairs(photos[4:], model.config):
+        expected = reference.encode_reference(*pair)
+        got = ExecuTorchPlanner(host).encode_reference(*pair)
+        assert np.abs(expected - got).max() < FLOAT_TOLERANCE
+        eight_bits = ExecuTorchPlanner(android).encode_reference(*pair)
+        # random weights: measured 99.0 dB
+        assert sqnr_db(expected, eight_bits) > REFERENCE_DB
+
+
+def test_a_bundle_without_the_reference_encoder_says_so(
+    android: Bundle, photos: np.ndarray, tmp_path: Path
+) -> None:
+    shutil.copytree(android.root, tmp_path / "bundle")
+    manifest = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
+    del manifest["files"]["reference"]
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(manifest))
+    bundle = Bundle.open(tmp_path / "bundle")
+    pair = np.zeros((1, 3, 64, 64), np.float32)
+    with pytest.raises(InvalidArgument, match=r"no reference encoder.*--with-reference"):
+        ExecuTorchPlanner(bundle).encode_reference(pair, pair)
+    assert "reference" not in verify_self(bundle)["programs"]
 
 
 def test_two_generations_in_a_row_equal_a_fresh_one(android: Bundle, photos: np.ndarray) -> None:

@@ -192,7 +192,7 @@ def test_head_bakes_what_bake_does(model: VeraModel, tmp_path: Path) -> None:
 
 
 def test_the_encoder_tells_before_from_after(model: VeraModel, tmp_path: Path) -> None:
-    build("encoder", model, recipe(), None, tmp_path)
+    build("reference", model, recipe(), None, tmp_path)
     random = np.random.default_rng(3)
     before = random.random((1, 3, 64, 64), dtype=np.float32)
     after = before**2

@@ -20,6 +20,7 @@ from vera_mobile.export.recipes import RECIPES, recipe
 from vera_mobile.model.config import vera_0_5b, vera_nano
 
 Weights = dict[str, torch.Tensor]
+NPUS = ("qnn", "mediatek", "exynos")
 NORM = "decoder.norm.weight"
 USAGE = namedtuple("USAGE", "total used free")
 GB = 10**9
@@ -46,7 +47,8 @@ def changed(folder: Path, change: Callable[[Weights], object]) -> None:
     save_file(weights, folder / "model.safetensors")
 
 
-@pytest.mark.parametrize("name", RECIPES)
+# the makers' NPUs need their SDKs: see test_export_delegates.py
+@pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.backend not in NPUS])
 def test_a_good_checkpoint_passes(folder: Path, name: str) -> None:
     check_before_export(folder, name, folder.parent / "new" / "made.bundle")
     assert not (folder.parent / "new").exists()

@@ -23,8 +23,8 @@ def test_unknown_names_list_the_known() -> None:
 def test_a_recipe_with_an_unknown_scheme_or_backend_cannot_be_made() -> None:
     with pytest.raises(InvalidArgument, match="int3"):
         dataclasses.replace(RECIPES["host-fp32"], language="int3")
-    with pytest.raises(InvalidArgument, match="use one of xnnpack, coreml, onnx"):
-        dataclasses.replace(RECIPES["host-fp32"], backend="vulkan")
+    with pytest.raises(InvalidArgument, match="use one of xnnpack, coreml, onnx, vulkan"):
+        dataclasses.replace(RECIPES["host-fp32"], backend="metal")
 
 
 def test_only_static_vision_needs_calibration() -> None:
@@ -33,6 +33,9 @@ def test_only_static_vision_needs_calibration() -> None:
         "android-int8",
         "android-int4-xnnpack",
         "npu-onnx-int8",
+        "android-qnn-int8",
+        "android-mediatek-int8",
+        "android-exynos-int8",
     ]
 
 
