@@ -32,14 +32,14 @@ struct Measure {
 };
 
 constexpr char kChannels[] = "rgbc";
-constexpr int kQuantiles[] = {5, 200, 2500, 5000, 7500, 9800, 9995};
-constexpr int kChromaFrom = 2;  // of kQuantiles: the chroma's begin there
+constexpr int kQuantiles[] = {5, 200, 5000, 9800, 9995};
+constexpr int kChromaQuantiles[] = {2500, 5000, 7500, 9800, 9995};
 
 std::vector<Measure> Measures() {
   std::vector<Measure> all;
   for (int channel = 0; channel < 4; ++channel) {
-    for (int i = channel == 3 ? kChromaFrom : 0; i < 7; ++i) {
-      all.push_back({channel, kQuantiles[i]});
+    for (const int quantile : channel == 3 ? kChromaQuantiles : kQuantiles) {
+      all.push_back({channel, quantile});
     }
   }
   return all;
