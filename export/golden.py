@@ -12,6 +12,7 @@ import numpy as np
 
 from vera_mobile.bundle import Bundle, Content, FileEntry
 from vera_mobile.errors import BundleError, FileError
+from vera_mobile.executorch_runtime import load_program
 from vera_mobile.export.differences import finite_or_none, sqnr_db
 from vera_mobile.export.executorch import expected_file
 from vera_mobile.export.recipes import Recipe
@@ -109,11 +110,9 @@ def verify_self(bundle: Bundle) -> dict[str, Any]:
 
 def _not_run(bundle: Bundle, name: str, delegate: str) -> dict[str, Any]:
     """The row of a program that cannot run here; False where its file does not fit the manifest."""
-    from executorch.runtime import Runtime
-
     entry = bundle.manifest.files[name]
     try:
-        meta = Runtime.get().load_program(bundle.file(name)).metadata("forward")
+        meta = load_program(bundle.file(name)).method_meta("forward")
         shapes = [tuple(meta.input_tensor_meta(i).sizes()) for i in range(meta.num_inputs())]
         shapes += [tuple(meta.output_tensor_meta(i).sizes()) for i in range(meta.num_outputs())]
     except RuntimeError as error:
@@ -182,14 +181,10 @@ def _run_program(path: Path, method_name: str, inputs: tuple[np.ndarray, ...]) -
 
     try:
         with quiet_stderr():
-            from executorch.runtime import Runtime
-
             load_torch_ops()
-            program = Runtime.get().load_program(path)
+            program = load_program(path)
             method = program.load_method(method_name)
-        if method is None:
-            raise BundleError(f"Program {path.name} has no method '{method_name}': export again.")
-        return [value.numpy() for value in method.execute([torch.from_numpy(v) for v in inputs])]
+        return [value.numpy() for value in method.call([torch.from_numpy(v) for v in inputs])]
     except RuntimeError as error:
         raise BundleError(f"Program {path.name} does not run ({error}): export again.") from error
 

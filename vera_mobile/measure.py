@@ -135,10 +135,7 @@ def _runnable(bundle: Bundle) -> Bundle:
 
 def _load_runtime() -> None:
     with quiet_stderr():
-        from executorch.runtime import Runtime
-
-        Runtime.get()
-    load_torch_ops()
+        load_torch_ops()
 
 
 def _load_times(

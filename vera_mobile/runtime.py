@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from vera_mobile.bundle import Bundle
-from vera_mobile.errors import BundleError, FileError, InternalError, InvalidArgument
+from vera_mobile.errors import BundleError, FileError, InvalidArgument
+from vera_mobile.executorch_runtime import has_backend, load_program
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.native import load_torch_ops
 from vera_mobile.planner_inputs import (
@@ -277,7 +278,7 @@ class ExecuTorchPlanner:
         try:
             # not `execute`: its copy of the logits goes through PyTorch's thread pool, which then
             # spins on the core that the decoder's own pool needs (5.5 -> 6.8 ms a token)
-            outputs = method._method.call(
+            outputs = method.call(
                 [torch.from_numpy(value) for value in inputs], clone_outputs=False
             )
         except RuntimeError as error:
@@ -293,12 +294,10 @@ class ExecuTorchPlanner:
         path = self.bundle.file(file)
         try:
             with quiet_stderr():
-                from executorch.runtime import Runtime
-
                 if self._own_decoder:
                     load_torch_ops()
                 if file not in self._programs:
-                    self._programs[file] = Runtime.get().load_program(path)
+                    self._programs[file] = load_program(path)
                 method = self._programs[file].load_method(method_name)
         except (RuntimeError, KeyError) as error:
             lacking = missing_delegates(self.bundle).get(name)
@@ -311,10 +310,6 @@ class ExecuTorchPlanner:
             raise BundleError(
                 f"Program '{name}' of {self.bundle.root} cannot be loaded ({error}): {todo}."
             ) from error
-        if method is None:
-            raise InternalError(
-                f"Program '{name}' has no method '{method_name}': please report this."
-            )
         self._methods[name] = method
         return method
 
@@ -322,13 +317,13 @@ class ExecuTorchPlanner:
 def missing_delegates(bundle: Bundle) -> dict[str, str]:
     """The programs that cannot run here, and the delegate that each needs: by what the manifest
     says of their operators."""
-    from executorch.runtime import Runtime
-
     missing: dict[str, str] = {}
     for name, entry in bundle.manifest.files.items():
         for operator in entry.operators if entry.kind == "executorch" else ():
             needed = DELEGATE_IDENTIFIERS.get(operator.backend)
-            if needed and not Runtime.get().backend_registry.is_available(needed):
+            with quiet_stderr():
+                lacks = needed is not None and not has_backend(needed)
+            if lacks:
                 missing[name] = operator.backend
     return missing
 

@@ -24,6 +24,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("bundle",),
     ("look",),
     ("model", "quant"),
+    ("planner_inputs", "executorch_runtime"),
     ("runtime", "sampling"),
     ("retoucher",),
     ("train", "report"),

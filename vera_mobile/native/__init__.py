@@ -171,7 +171,7 @@ def load_torch_ops() -> None:
 
     # The ExecuTorch kernel registers itself in the runtime inside this extension module, so the
     # module has to be in the process first.
-    from executorch.extension.pybindings import portable_lib  # noqa: F401
+    from executorch.extension.pybindings import _portable_lib  # noqa: F401
 
     torch.ops.load_library(str(path))
     torch.library.register_autograd(
