@@ -15,12 +15,11 @@ import numpy as np
 from vera_mobile.color.cube import write_cube
 from vera_mobile.errors import FileError, InvalidArgument
 from vera_mobile.files import replacing
+from vera_mobile.native.sdk import curve_points, fit_curves, lattice_axes
 
 GROUPS = ("lighting", "global_color", "specific_color")
 MAX_STRENGTH = 1.5
 LUT_SIZES = (17, 65)
-CURVE_KNOTS = 65
-WARP = 0.5  # share of the lattice that follows the curvature; the rest stays uniform
 
 Evaluate = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(points (N, 3) float32 encoded RGB, latents (3, L) float32) -> (N, 3) encoded RGB in [0, 1]."""
@@ -69,16 +68,17 @@ class Look:
         return replace(self, **strengths)  # type: ignore[arg-type]
 
     def bake(self, size: int = 33) -> BakedLook:
-        """Curves and LUT of this look. size: 17..65 nodes per axis. InvalidArgument otherwise."""
+        """Curves and LUT of this look. size: 17..65 nodes per axis. InvalidArgument otherwise.
+
+        The curves put more nodes of the LUT where the look bends more (kernels/sdk/look.h).
+        """
         low, high = LUT_SIZES
         if not low <= size <= high:
             raise InvalidArgument(
                 f"LUT size {size} not allowed: use {low}..{high}; 33 suits photos"
             )
-        curves = _fit_curves(self._colours)
-        knots = np.linspace(0, 1, curves.shape[1])
-        nodes = [np.interp(np.linspace(0, 1, size), c, knots) for c in curves.astype(np.float64)]
-        lut = self._colours(_grid(*nodes)).reshape(size, size, size, 3)
+        curves = fit_curves(self._colours(curve_points()))
+        lut = self._colours(_grid(*lattice_axes(curves, size))).reshape(size, size, size, 3)
         return BakedLook(curves, np.ascontiguousarray(lut, np.float32))
 
     def save_cube(self, path: str | Path, size: int = 33, *, strength: float = 1.0) -> Path:
@@ -146,36 +146,3 @@ def _grid(r: np.ndarray, g: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Lattice points (n^3, 3) float32, red fastest."""
     blue, green, red = np.meshgrid(b, g, r, indexing="ij")
     return np.stack([red, green, blue], -1).reshape(-1, 3).astype(np.float32)
-
-
-def _fit_curves(colours: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Input curves (3, 65) that put more lattice nodes where the look bends more.
-
-    Node density follows sqrt(|f''|), which spreads the largest error of linear interpolation
-    evenly (de Boor 1973); half of the density stays uniform. Measured along nine lines per channel.
-    """
-    knots = np.linspace(0, 1, CURVE_KNOTS)
-    fixed = (0.15, 0.5, 0.85)
-    lines = []
-    for channel in range(3):
-        for p in fixed:
-            for q in fixed:
-                line = np.empty((CURVE_KNOTS, 3))
-                line[:, channel] = knots
-                line[:, (channel + 1) % 3], line[:, (channel + 2) % 3] = p, q
-                lines.append(line)
-    values = colours(np.concatenate(lines)).astype(np.float64)
-    values = values.reshape(3, len(fixed) ** 2, CURVE_KNOTS, 3)
-    bend = np.zeros((3, CURVE_KNOTS))
-    bend[:, 1:-1] = np.abs(np.diff(values, 2, axis=2)).mean((1, 3))
-    density = np.sqrt(bend)
-    kernel = np.array([1, 4, 6, 4, 1]) / 16
-    padded = np.pad(density, ((0, 0), (2, 2)), mode="edge")
-    density = np.stack([np.convolve(row, kernel, "valid") for row in padded])
-    total = density.sum(1, keepdims=True)
-    even = np.full_like(density, 1 / CURVE_KNOTS)
-    share = np.where(total > 1e-6, density / np.maximum(total, 1e-6), even)
-    share = WARP * share + (1 - WARP) * even
-    steps = 0.5 * (share[:, 1:] + share[:, :-1])
-    curves = np.concatenate([np.zeros((3, 1)), np.cumsum(steps, 1)], 1)
-    return (curves / curves[:, -1:]).astype(np.float32)

@@ -22,6 +22,7 @@ from vera_mobile.look import BakedLook, Look, check_strength
 from vera_mobile.model.match import sliders_towards
 from vera_mobile.model.pixels import model_pixels, reference_pixels, vision_pixels
 from vera_mobile.model.tokens import Prompt, Vocabulary
+from vera_mobile.native.sdk import Random
 from vera_mobile.sampling import Choice, Sampling, allowed, choose
 
 if TYPE_CHECKING:
@@ -322,21 +323,22 @@ class _Session:
             )
         return first, second
 
-    def _prompt(self, task: Auto | Style | Param) -> Prompt:
-        if isinstance(task, Style):
-            return self.vocabulary.style(task.wish)
+    def _prompt(self, task: Auto | Style | Param, photo: Photo) -> tuple[Prompt, np.ndarray | None]:
+        """The prompt, and the picture (1, 3, S, S) that it is about; None: no picture."""
         if isinstance(task, Param):
-            return self.vocabulary.param(vector(task.sliders))
-        return self.vocabulary.auto()
+            return self.vocabulary.param(vector(task.sliders)), None
+        with self._timed("prepare"):
+            seen = vision_pixels(photo, self.planner.config)
+            if isinstance(task, Style):
+                return self.vocabulary.style(task.wish, seen), seen
+            return self.vocabulary.auto(seen), seen
 
-    def _embed(self, prompt: Prompt, photo: Photo) -> np.ndarray:
+    def _embed(self, prompt: Prompt, seen: np.ndarray | None) -> np.ndarray:
         parts = [self._ids(prompt.before)]
-        if prompt.has_image:
-            with self._timed("prepare"):
-                pixels = vision_pixels(photo, self.planner.config)
+        if seen is not None:
             self._check_cancel()
             with self._timed("vision"):
-                parts.append(self.turns(self.planner.encode_image, pixels))
+                parts.append(self.turns(self.planner.encode_image, seen))
             parts.append(self._ids(prompt.after))
         return np.concatenate([p for p in parts if p.shape[1]], axis=1)
 
@@ -347,8 +349,8 @@ class _Session:
         self, photo: Photo, task: Auto | Style | Param, choice: Choice
     ) -> tuple[Prompt, _Place]:
         """The prompt, and the place behind it, where the answer begins."""
-        prompt = self._prompt(task)
-        embeds = self._embed(prompt, photo)
+        prompt, seen = self._prompt(task, photo)
+        embeds = self._embed(prompt, seen)
         position = embeds.shape[1]
         self._check_cancel()
         with self._timed("prefill"):
@@ -363,11 +365,11 @@ class _Session:
         """
         from vera_mobile.runtime import ANSWER_LOGITS
 
-        rng = np.random.default_rng(choice.seed)
+        random = Random(choice.seed)
         ends = {self.vocabulary.retouch[0], *self.vocabulary.end}
         tokens: list[int] = []
         while len(tokens) < place.room:
-            token = choose(allowed(place.logits, self.vocabulary), choice, rng)
+            token = choose(allowed(place.logits, self.vocabulary), choice, random)
             if token in ends:
                 break
             tokens.append(token)

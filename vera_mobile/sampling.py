@@ -9,9 +9,9 @@ import numpy as np
 
 from vera_mobile.errors import InvalidArgument
 from vera_mobile.model.tokens import PromptFormat, Vocabulary
+from vera_mobile.native.sdk import Random, choose_token
 
 MAX_TOKENS = 4096
-_NO_SHARE = 40.0  # exp(-40) = 4e-18
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,7 @@ def allowed(logits: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     return logits
 
 
-def choose(logits: np.ndarray, choice: Choice, rng: np.random.Generator) -> int:
-    """Greedy, or one draw from the smallest set of tokens with `top_p` of the probability."""
-    if choice.temperature == 0:
-        return int(np.argmax(logits))
-    # what is so far below the best has no share that a float64 sum would show
-    near = np.flatnonzero(logits >= logits.max() - _NO_SHARE * choice.temperature)
-    values = logits[near].astype(np.float64)
-    sorting = np.argsort(-values, kind="stable")
-    order, values = near[sorting], values[sorting]
-    scaled = np.exp((values - values[0]) / choice.temperature)
-    share = scaled / scaled.sum()
-    # rounding may leave the sum of all shares below a top_p of 1
-    keep = min(int(np.searchsorted(np.cumsum(share), choice.top_p)) + 1, len(order))
-    return int(order[rng.choice(keep, p=share[:keep] / share[:keep].sum())])
+def choose(logits: np.ndarray, choice: Choice, random: Random) -> int:
+    """Greedy, or one draw from the smallest set of tokens with `top_p` of the probability; the same
+    token on every machine and in every language (see `vera_mobile.native.sdk.choose_token`)."""
+    return choose_token(logits, choice.temperature, choice.top_p, random)

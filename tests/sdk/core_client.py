@@ -13,7 +13,7 @@ import numpy as np
 from vera_mobile import native
 from vera_mobile.develop.sliders import vector
 from vera_mobile.errors import InvalidArgument, VeraError
-from vera_mobile.native.frames import CFrame, Frame
+from vera_mobile.native.frames import Frame
 from vera_mobile.native.sdk import COLOR_SPACES, CError
 from vera_mobile.retoucher import Auto, Param, Style
 from vera_mobile.runtime import Planner

@@ -39,7 +39,9 @@ class Pair:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("tokens")
     text = tokenizer_text(request.param, folder / "files")
     bundle = write_empty_bundle(folder / "bundle", config_of(request.param), text)
@@ -50,14 +52,37 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 WRITTEN = (
-    "golden hour", "I want a Dreamy  bright pink style.", "warm and bright", "Make it 20% darker!",
-    " 柔和的光, it's blå — 100%\n\nné", "e\u0301", "don't we'LL you'Re I'M 'ſt 'Sx", "a\r\n\r\n  b \t c",
-    "İstanbul ΑΣ ΑΣΣ. ΟΔΥΣΣΕΥΣ", "👩‍👩‍👧‍👦🏳️‍🌈 ok", "한국어 각 각", "١٢٣ ४५ Ⅷ ² ½ 𝟘", "  leading", "trailing  ",
-    "<auto>style <<auto>> <|im_start|>system<|im_end|> <r0005=00> <image>", "Exposure2012+03",
-    "Exposure2012+035 Exposure2012+1 HueAdjustmentRed-10", "\u00a0\u2003\u3000x\u200b", "", "\u0085 \x1c",
-    "ﬁ ﬃ Å Å ﾊﾞ が か\u3099", "\u1e9b\u0323", "q\u0307\u0323 q\u0323\u0307", "\U0001d15e \u0958 \u2126", "'",
-    "ab" * 300, "\n", "  \n  x", "...!!!\n\n", "don’t",
-)  # fmt: skip
+    "golden hour",
+    "I want a Dreamy  bright pink style.",
+    "warm and bright",
+    "Make it 20% darker!",
+    " 柔和的光, it's blå — 100%\n\nné",
+    "e\u0301",
+    "don't we'LL you'Re I'M 'ſt 'Sx",
+    "a\r\n\r\n  b \t c",
+    "İstanbul ΑΣ ΑΣΣ. ΟΔΥΣΣΕΥΣ",
+    "👩‍👩‍👧‍👦🏳️‍🌈 ok",
+    "한국어 각 각",
+    "١٢٣ ४५ Ⅷ ² ½ 𝟘",
+    "  leading",
+    "trailing  ",
+    "<auto>style <<auto>> <|im_start|>system<|im_end|> <r0005=00> <image>",
+    "Exposure2012+03",
+    "Exposure2012+035 Exposure2012+1 HueAdjustmentRed-10",
+    "\u00a0\u2003\u3000x\u200b",
+    "",
+    "\u0085 \x1c",
+    "ﬁ ﬃ Å Å ﾊﾞ が か\u3099",
+    "\u1e9b\u0323",
+    "q\u0307\u0323 q\u0323\u0307",
+    "\U0001d15e \u0958 \u2126",
+    "'",
+    "ab" * 300,
+    "\n",
+    "  \n  x",
+    "...!!!\n\n",
+    "don’t",
+)
 LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\x00")
 RANDOM = st.text(LETTERS, max_size=60)
 ODD = st.lists(

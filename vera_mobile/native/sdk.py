@@ -79,8 +79,8 @@ def prepare_picture(
 ) -> np.ndarray:
     """A photo as the vision tower of a family takes it: (3, size, size) float32 sRGB in [0, 1].
 
-    image: (H, W, 3) or (H, W, 4) uint8, uint16, float16 or float32, encoded RGB in `space`; alpha is
-    ignored. size: 1..8192. "vera-nano" squeezes the photo to the square, "vera-0.5b" does as the
+    image: (H, W, 3) or (H, W, 4) uint8, uint16, float16 or float32, encoded RGB in `space`; alpha
+    is ignored. size: 1..8192. "vera-nano" squeezes the photo to the square, "vera-0.5b" does as the
     public scripts: short edge at 512, centred on black, scaled.
 
     The same bytes on every machine; the rule is in kernels/sdk/picture.h. Releases the GIL. Raises
