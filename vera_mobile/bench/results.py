@@ -1,19 +1,7 @@
 """Benchmark results: one form for this machine and for phones, kept as JSON by device and commit.
 
-    {"format": "vera-bench", "schema": 1, "kind": "host" | "phone",
-     "date": ISO 8601 with zone, "commit": of the source or null,
-     "device": {"id", "name", "os", "cores", "ram_bytes"}, "unit": "cpu" | "gpu" | "npu",
-     "bundle": {"name", "recipe", "size_bytes", "sha256" (of the manifest), "commit"},
-     "files": {path: size_bytes},
-     "thermal": {"state": {"before", "after"}, "celsius": {"before", "after"}},
-     "settings": {...}, "prompt_tokens", "tokens",
-     "stages": {name: {"cold_ms", "median_ms", "p95_ms", "mad_ms", "n", "peak_mb",
-                       "bytes_moved", "multiply_adds"}},
-     "memory": {"before_load_mb", "peak_mb"}, "in_a_row_ms": [plan after plan]}
-
-A figure that was not taken is null, never 0. cold_ms: the first run; the others are warm. mad_ms:
-median absolute deviation. peak_mb: the most that the process held during the stage (phones: PSS or
-phys_footprint). bytes_moved and multiply_adds are counted in the exported graph.
+The form stands in `result.schema.json` beside this file, with what each figure means; the apps on
+Android and iOS write it too. A figure that was not taken is null, never 0. Other keys are kept.
 """
 
 from __future__ import annotations
@@ -23,6 +11,7 @@ import math
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +25,9 @@ KINDS, UNITS = ("host", "phone"), ("cpu", "gpu", "npu")
 STAGE_FIGURES = (
     "cold_ms", "median_ms", "p95_ms", "mad_ms", "n", "peak_mb", "bytes_moved", "multiply_adds",
 )  # fmt: skip
+GOLDEN_MOST = 1  # codes that a replayed golden case may be off
 _MAX_BYTES = 2**24
+_SHA256 = re.compile("[0-9a-f]{64}")
 _REQUIRED = {
     "date": str, "device": dict, "unit": str, "bundle": dict, "files": dict, "thermal": dict,
     "stages": dict, "memory": dict, "in_a_row_ms": list,
@@ -90,8 +81,19 @@ def check_result(record: Any, source: str) -> dict[str, Any]:
     for name in ("id", "name"):
         if not isinstance(record["device"].get(name), str):
             raise FileError(f"{source}: device '{name}' is missing.")
+    _check_times(record, source)
     _check_stages(record["stages"], source)
+    _check_golden(record.get("golden", []), source)
     return record
+
+
+def golden_misses(record: Mapping[str, Any]) -> list[str]:
+    """Golden cases of a checked result that are further off than `GOLDEN_MOST`, in words."""
+    return [
+        f"{case['name']}: up to {case['max_difference']} codes off, allowed are {GOLDEN_MOST}"
+        for case in record.get("golden", [])
+        if case["max_difference"] > GOLDEN_MOST
+    ]
 
 
 def load_result(path: str | Path) -> dict[str, Any]:
@@ -122,12 +124,43 @@ def save_result(record: Mapping[str, Any], path: str | Path) -> Path:
 
 def history_path(folder: str | Path, record: Mapping[str, Any]) -> Path:
     """<folder>/<device>/<date>-<commit>-<recipe>-<model>-<unit>.json; makes the device's folder."""
-    home = Path(folder) / record["device"]["id"]
+    home = Path(folder) / slug(record["device"]["id"])
     home.mkdir(parents=True, exist_ok=True)
     day, commit = str(record["date"])[:10], (record.get("commit") or "unknown")[:8]
     bundle = record["bundle"]
     parts = (day, commit, bundle.get("name"), bundle.get("recipe"), record["unit"])
     return home / f"{'-'.join(slug(str(part)) for part in parts)}.json"
+
+
+def _check_times(record: Mapping[str, Any], source: str) -> None:
+    try:
+        datetime.fromisoformat(record["date"])
+    except ValueError as error:
+        raise FileError(f"{source}: 'date' is {record['date']!r}: use ISO 8601.") from error
+    for value in record["in_a_row_ms"]:
+        if not _is_figure(value):
+            raise FileError(f"{source}: in_a_row_ms holds {value!r}: use numbers from 0.")
+
+
+def _is_figure(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0
+
+
+def _check_golden(cases: Any, source: str) -> None:
+    for case in cases if isinstance(cases, list) else [cases]:
+        fits = (
+            isinstance(case, dict)
+            and isinstance(case.get("name"), str)
+            and _SHA256.fullmatch(str(case.get("sha256")))
+            and type(case.get("max_difference")) is int
+            and case["max_difference"] >= 0
+        )
+        if not fits:
+            raise FileError(
+                f"{source}: golden case {case!r}: it needs a name, the sha256 of the rendered "
+                "bytes and max_difference in whole codes."
+            )
 
 
 def _check_stages(stages: Mapping[str, Any], source: str) -> None:
@@ -137,8 +170,7 @@ def _check_stages(stages: Mapping[str, Any], source: str) -> None:
                 f"{source}: stage '{stage}' is {row!r}: known figures are {STAGE_FIGURES}."
             )
         for name, value in row.items():
-            fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if value is not None and not (fits and math.isfinite(value) and value >= 0):
+            if value is not None and not _is_figure(value):
                 raise FileError(
                     f"{source}: {stage}.{name} is {value!r}: use a number from 0, or null for a "
                     "figure that was not taken."

@@ -18,6 +18,7 @@ CONFIDENCES = ("high", "medium", "low")
 UNITS = ("cpu", "gpu", "npu")
 _FIGURES = ("memory_gb_s", "npu_tops", "gpu_tflops", "ram_gb", "app_memory_mb")
 _WORDS = ("name", "chip", "units")
+_MORE_WORDS = ("models",)
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Phone:
-    """A phone; memory_gb_s in 1e9 bytes a second, npu_tops in 1e12 operations a second."""
+    """A phone; memory_gb_s in 1e9 bytes a second, npu_tops in 1e12 operations a second.
+
+    models: how the system's own names for it begin ("iPhone17,1", "SM-S931").
+    """
 
     key: str
     name: str
     chip: str
     units: tuple[str, ...]
+    models: tuple[str, ...] = ()
     memory_gb_s: Figure | None = None
     npu_tops: Figure | None = None
     gpu_tflops: Figure | None = None
@@ -66,6 +71,14 @@ class Targets:
     phones: Mapping[str, Phone]
     aims: tuple[Aim, ...]
     stage_aims_ms: Mapping[str, float]
+
+    def phone_of(self, device: Mapping[str, Any]) -> Phone | None:
+        """The phone of a result's device, by its model or its name; None where it is another."""
+        names = [str(device[k]) for k in ("model", "name") if device.get(k)]
+        for phone in self.phones.values():
+            if phone.name in names or any(n.startswith(m) for n in names for m in phone.models):
+                return phone
+        return None
 
     def phone(self, key: str) -> Phone:
         """The phone of that key. InvalidArgument that lists the known ones."""
@@ -177,11 +190,12 @@ def _toml(path: Path, known: set[str]) -> dict[str, Any]:
 
 def _phone(key: str, entry: dict[str, Any], path: str) -> Phone:
     where = f"{path}: phone '{key}'"
-    unknown = sorted(set(entry) - set(_FIGURES) - set(_WORDS))
+    unknown = sorted(set(entry) - {*_FIGURES, *_WORDS, *_MORE_WORDS})
     if unknown or not all(word in entry for word in _WORDS):
         raise FileError(f"{where}: needs {_WORDS} and knows {_FIGURES}; unknown: {unknown}.")
     figures = {name: _figure(entry[name], f"{where}.{name}") for name in _FIGURES if name in entry}
-    return Phone(key, entry["name"], entry["chip"], tuple(entry["units"]), **figures)
+    models = tuple(entry.get("models", ()))
+    return Phone(key, entry["name"], entry["chip"], tuple(entry["units"]), models, **figures)
 
 
 def _figure(entry: Any, where: str) -> Figure:

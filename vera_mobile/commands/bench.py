@@ -1,4 +1,4 @@
-"""`vera bench`: quality on photos never seen, speed here, projections, verdicts and the report."""
+"""`vera bench`: quality on photos never seen, speed here and on phones, projections, the report."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ from typing import Any
 
 from vera_mobile.commands import (
     bench_compare,
+    bench_import,
+    bench_phone,
     bench_project,
     bench_quality,
     bench_report,
     bench_run,
 )
 
-PARTS = (bench_quality, bench_run, bench_compare, bench_project, bench_report)
+PARTS = (
+    bench_quality,
+    bench_run,
+    bench_phone,
+    bench_import,
+    bench_compare,
+    bench_project,
+    bench_report,
+)
 
 
 def add(commands: Any) -> None:

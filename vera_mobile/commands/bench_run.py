@@ -67,16 +67,26 @@ def lines(result: dict[str, Any]) -> list[str]:
     """A result as a table for people."""
     device = result["device"]
     rows = [
-        f"{device['name']}, {device['cores']} cores (host figures, not a phone's)",
+        f"{device['name']}, {_cores(device)}{_kind(result)}",
         f"{'stage':<18}{'cold':>11}{'median':>11}{'p95':>11}{'peak':>9}{'moved':>11}{'G MAC':>10}",
     ]
     for name, row in result["stages"].items():
         rows.append(
-            f"{name:<18}{_ms(row['cold_ms'])}{_ms(row['median_ms'])}{_ms(row['p95_ms'])}"
-            f"{_amount(row['peak_mb'], 1, ' MB', 9)}{_amount(row['bytes_moved'], 1e6, ' MB', 11)}"
-            f"{_amount(row['multiply_adds'], 1e9, '', 10, 3)}"
+            f"{name:<18}{_ms(row.get('cold_ms'))}{_ms(row.get('median_ms'))}{_ms(row.get('p95_ms'))}"
+            f"{_amount(row.get('peak_mb'), 1, ' MB', 9)}"
+            f"{_amount(row.get('bytes_moved'), 1e6, ' MB', 11)}"
+            f"{_amount(row.get('multiply_adds'), 1e9, '', 10, 3)}"
         )
     return rows
+
+
+def _kind(result: dict[str, Any]) -> str:
+    """What kind of figures these are, in words."""
+    return "(host figures, not a phone's)" if result["kind"] == "host" else result["unit"]
+
+
+def _cores(device: dict[str, Any]) -> str:
+    return f"{device['cores']} cores " if device.get("cores") else ""
 
 
 def _ms(value: float | None) -> str:
