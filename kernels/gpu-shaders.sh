@@ -1,7 +1,7 @@
 #!/bin/sh
-# Compiles the shaders kernels/ops/{render,bake}/*.slang to what is committed: SPIR-V as a C++ header
-# and the text for Metal, for each. Needs x86-64 Linux; the compiler comes from the pinned wheels of
-# gpu-tools.txt.
+# Compiles the shaders kernels/ops/{render,bake}/*.slang to what is committed: SPIR-V as a C++
+# header and the text for Metal, for each. Needs x86-64 Linux; the compiler comes from the pinned
+# wheels of gpu-tools.txt.
 #   sh kernels/gpu-shaders.sh          writes the files
 #   sh kernels/gpu-shaders.sh --check  fails if they are not what the sources give
 set -eu
@@ -80,7 +80,7 @@ to_spirv bake float bakeLut
 to_spirv bake half bakeLutHalf
 to_header render RENDER Render
 to_header bake BAKE Bake
-# Slang counts the entry points' buffers and textures on from one to the next; here each has the same.
+# Slang counts buffers and textures on from one entry point to the next; here each has the same.
 to_metal render "buffer(0) RenderParams, (1) curves, (2) nodes, (3) output curves, (4) source, (5) \
 destination; or texture(0) source, (1) destination." '
   s/(_source_[0-9]+ \[\[buffer\()[0-9]+/\14/g; s/(_destination_[0-9]+ \[\[buffer\()[0-9]+/\15/g

@@ -132,8 +132,8 @@ TEST_F(BakeVulkanTest, MatchesReference) {
       for (const int size : {2, 5}) {
         const Errors single = Check(float_, network, kMixed, size);
         const Errors half = Check(half_, network, kMixed, size);
-        std::printf("first of %zu layers %d wide, %s, %d^3: float max %.2g mean %.2g, half max %.2g "
-                    "mean %.2g\n",
+        std::printf("first of %zu layers %d wide, %s, %d^3: float max %.2g mean %.2g, "
+                    "half max %.2g mean %.2g\n",
                     widths.size(), widths[0], residual ? "residual" : "sigmoid", size, single.max,
                     single.mean, half.max, half.mean);
         // Measured on llvmpipe: 4.7e-6, with four layers or fewer 1.4e-6.

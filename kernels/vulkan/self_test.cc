@@ -1,5 +1,5 @@
-// Small pictures of every format and a small bake on the device and on the CPU: what decides whether
-// to trust it.
+// Small pictures of every format and a small bake on the device and on the CPU: what decides
+// whether to trust it.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -105,8 +105,8 @@ bool Agree(const FormatInfo& info, bool half, const std::vector<uint8_t>& expect
   return true;
 }
 
-// A network of random weights whose layers need two passes of the shader, padding, and a last thread
-// with nothing to do.
+// A network of random weights whose layers need two passes of the shader, padding, and a last
+// thread with nothing to do.
 constexpr int32_t kWidths[3] = {20, 130, 300};
 constexpr int32_t kLatentSize = 5;
 
@@ -241,7 +241,9 @@ vera_status Renderer::SelfTestRender(std::string* why) {
       const vera_frame on_cpu = FrameOf(format, info, &expected);
       const vera_frame on_gpu = FrameOf(format, info, &actual);
       vera_status status = vera_render_frame(&test.look, &on_cpu, &on_cpu, &options);
-      if (status == VERA_STATUS_OK) status = Render(&test.look, nullptr, &on_gpu, &on_gpu, &options);
+      if (status == VERA_STATUS_OK) {
+        status = Render(&test.look, nullptr, &on_gpu, &on_gpu, &options);
+      }
       if (status != VERA_STATUS_OK) return status;
       if (!Agree(info, half_, expected, actual)) {
         *why = device_->name() + " computes other colours than the CPU";

@@ -137,7 +137,8 @@ TEST(TextureVulkanTest, TexturesMatchReference) {
             RenderImages(renderer.get(), Full(look.view), kernel, src, options, &actual));
         const Difference found = Compare(expected, actual);
         std::printf("%s %s, kind %d: largest error %.3g, %.4f equal\n", half ? "half" : "float",
-                    eight ? "texture8" : floats ? "textureF32" : "textureF16", kind, found.largest, found.equal);
+                    eight ? "texture8" : floats ? "textureF32" : "textureF16", kind, found.largest,
+                    found.equal);
         if (half && !eight) {
           EXPECT_LE(found.largest, 0.002);
         } else {

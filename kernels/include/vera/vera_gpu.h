@@ -40,8 +40,8 @@ VERA_API vera_status vera_gpu_open(const vera_gpu_options* options, vera_gpu** g
 /* Renders small pictures of every format on the device and on the CPU, and bakes a small network
  * and renders with that LUT.
  *
- * VERA_STATUS_UNSUPPORTED_FORMAT if the pictures differ by more than one code of 8 bits, or in float
- * by more than 1e-5 (0.004 with HALF), or the LUTs by more than 1e-5 (0.004 with HALF). */
+ * VERA_STATUS_UNSUPPORTED_FORMAT if the pictures differ by more than one code of 8 bits, or in
+ * float by more than 1e-5 (0.004 with HALF), or the LUTs by more than 1e-5 (0.004 with HALF). */
 VERA_API vera_status vera_gpu_self_test(vera_gpu* gpu);
 
 /* vera_render_frame on the device: the same arguments, rules and result, but for these:
@@ -66,8 +66,8 @@ typedef struct vera_gpu_renderer vera_gpu_renderer;
 /* Copies the weights of a FLOAT32 renderer to the device. `renderer` must stay until the
  * vera_gpu_renderer is destroyed. *made is NULL unless the status is OK.
  *
- * VERA_STATUS_INVALID_ARGUMENT for NULL pointers. VERA_STATUS_UNSUPPORTED_FORMAT for an INT8 renderer,
- * or one with a hidden layer, but for the last, wider than 256: use vera_bake then.
+ * VERA_STATUS_INVALID_ARGUMENT for NULL pointers. VERA_STATUS_UNSUPPORTED_FORMAT for an INT8
+ * renderer, or one with a hidden layer, but for the last, wider than 256: use vera_bake then.
  * VERA_STATUS_OUT_OF_MEMORY, VERA_STATUS_INTERNAL_ERROR. */
 VERA_API vera_status vera_gpu_renderer_create(vera_gpu* gpu, const vera_renderer* renderer,
                                               vera_gpu_renderer** made);

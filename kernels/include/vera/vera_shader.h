@@ -1,10 +1,11 @@
-/* C ABI of what the GPU shaders read: for apps that run kernels/metal/render.metal and bake.metal, or
- * the same in SPIR-V, on a device of their own. No device is needed here; libvera_gpu (vera_gpu.h)
- * does all this by itself. kernels/metal/README.md has the entry points and their buffers.
+/* C ABI of what the GPU shaders read: for apps that run kernels/metal/render.metal and bake.metal,
+ * or the same in SPIR-V, on a device of their own. No device is needed here; libvera_gpu
+ * (vera_gpu.h) does all this by itself. kernels/metal/README.md has the entry points and their
+ * buffers.
  *
  * Valid C11 and C++17. The caller owns all memory, which is aligned to 4 bytes at least; nothing is
- * kept, and every function may be called from any number of threads at once. No C++ exception leaves
- * the library.
+ * kept, and every function may be called from any number of threads at once. No C++ exception
+ * leaves the library.
  */
 #ifndef VERA_VERA_SHADER_H_
 #define VERA_VERA_SHADER_H_
@@ -62,23 +63,23 @@ typedef struct vera_shader_render_sizes {
   size_t output_curves_bytes;
 } vera_shader_render_sizes;
 
-/* What vera_shader_pack_render fills. A look whose lut is NULL has the lut_size of a LUT that lies on
- * the device, and nodes_bytes is that of its nodes.
+/* What vera_shader_pack_render fills. A look whose lut is NULL has the lut_size of a LUT that lies
+ * on the device, and nodes_bytes is that of its nodes.
  *
  * VERA_STATUS_INVALID_ARGUMENT as vera_render_frame. */
 VERA_API vera_status vera_shader_render_size(const vera_look* look, vera_gpu_precision precision,
                                              vera_shader_render_sizes* sizes);
 
 /* Fills the buffers of the render shader for pixels of `format`: RGBA8, BGRA8, RGBAF16 or RGBAF32.
- * Textures count as RGBA8 or RGBAF16, whatever the order of their channels in memory.
+ * Textures count as RGBA8, RGBAF16 or RGBAF32, whatever the order of their channels in memory.
  *
  * nodes: NULL if look->lut is NULL; then the nodes are those that the bake shader wrote in the same
  *   precision. output_curves: left alone where the look has none.
  * params: width and height become 0 and are the caller's to set. To render a tile whose first pixel
  *   is (x, y), add it to the origin in the options.
  *
- * VERA_STATUS_UNSUPPORTED_FORMAT for other formats; VERA_STATUS_INVALID_ARGUMENT as vera_render_frame;
- * VERA_STATUS_OUT_OF_MEMORY. The buffers are then undefined. */
+ * VERA_STATUS_UNSUPPORTED_FORMAT for other formats; VERA_STATUS_INVALID_ARGUMENT as
+ * vera_render_frame; VERA_STATUS_OUT_OF_MEMORY. The buffers are then undefined. */
 VERA_API vera_status vera_shader_pack_render(const vera_look* look,
                                              const vera_render_options* options,
                                              vera_pixel_format format,
@@ -96,9 +97,9 @@ typedef struct vera_shader_bake_sizes {
   uint32_t groups;      /* for the whole lattice */
 } vera_shader_bake_sizes;
 
-/* VERA_STATUS_UNSUPPORTED_FORMAT for an INT8 renderer, or one with a hidden layer, but for the last,
- * wider than 256: use vera_bake then. VERA_STATUS_INVALID_ARGUMENT for NULL pointers and values that
- * vera_bake refuses. */
+/* VERA_STATUS_UNSUPPORTED_FORMAT for an INT8 renderer, or one with a hidden layer, but for the
+ * last, wider than 256: use vera_bake then. VERA_STATUS_INVALID_ARGUMENT for NULL pointers and
+ * values that vera_bake refuses. */
 VERA_API vera_status vera_shader_bake_size(const vera_renderer* renderer, int32_t lut_size,
                                            vera_gpu_precision precision,
                                            vera_shader_bake_sizes* sizes);

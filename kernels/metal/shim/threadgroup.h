@@ -1,4 +1,5 @@
-// Runs the threads of a group on one thread of the host, one after the other from barrier to barrier.
+// Runs the threads of a group on one thread of the host, one after the other from barrier to
+// barrier.
 #ifndef VERA_METAL_SHIM_THREADGROUP_H_
 #define VERA_METAL_SHIM_THREADGROUP_H_
 

@@ -20,7 +20,8 @@ constexpr int kBakeMaxHiddenWidth = 256;  // but for the last hidden layer
 // Nodes of a group of 128 threads.
 constexpr uint32_t BakeTileNodes(bool half) { return half ? 16 : 8; }
 
-// Whether the shader evaluates this network: in float32, hidden layers but the last at most 256 wide.
+// Whether the shader evaluates this network: in float32, hidden layers but the last at most 256
+// wide.
 bool FitsDevice(const PackedRenderer& renderer);
 
 // Bytes of the weights, at least 16. What follows trusts that the renderer fits.

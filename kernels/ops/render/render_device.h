@@ -24,8 +24,8 @@ inline bool HalfNodes(const vera_look& look, bool half) {
 size_t DeviceCurveBytes(int32_t curve_size);  // for output curves too: never 0
 size_t DeviceNodeBytes(int32_t lut_size, bool half_nodes);
 
-// Curves, output curves (if any) and, unless `nodes` is null, the nodes. All but width and height of
-// *params, for pixels that are not blue first.
+// Curves, output curves (if any) and, unless `nodes` is null, the nodes. All but width and height
+// of *params, for pixels that are not blue first.
 void PackDeviceLook(const PreparedLook& look, const vera_render_options& options, bool half_nodes,
                     void* curves, void* nodes, void* output_curves, RenderParams* params);
 
