@@ -103,8 +103,11 @@ void* Buffer::Grow(size_t bytes) {
   if (bytes <= size_) return data_;
   std::free(data_);
   size_ = (bytes + 63) / 64 * 64;
-  data_ = std::aligned_alloc(64, size_);
-  if (data_ == nullptr) size_ = 0;
+  // Android has aligned_alloc from API 28 on.
+  if (posix_memalign(&data_, 64, size_) != 0) {
+    data_ = nullptr;
+    size_ = 0;
+  }
   return data_;
 }
 
