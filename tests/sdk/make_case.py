@@ -3,8 +3,9 @@
     make_case.py --bundle BUNDLE --out FOLDER
 
 Writes photo.rgb (raw RGB8), prepared.f32 (the picture that the vision tower sees, (3, S, S)
-float32) and case.json: for each task text, token ids and SHA-256 of the latents, of the curves and
-the LUT of a bake, of the rendered photo, of the look as JSON and of its .cube file.
+float32), look.json (the look of the task auto) and case.json: for each task text, token ids and
+SHA-256 of the latents, of the curves and the LUT of a bake, of the rendered photo, of the look as
+JSON and of its .cube file.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ def make_case(bundle: Path, out: Path) -> dict[str, Any]:
     tasks = {}
     for name, (task, instant) in TASKS.items():
         look = retoucher.plan(photo, task, instant=instant)
+        if name == "auto":
+            (out / "look.json").write_text(look.to_json(), encoding="utf-8")
         tasks[name] = {
             "text": look.text,
             "tokens": list(look.tokens),
