@@ -13,6 +13,7 @@ namespace {
 // turns costs nothing and gets over a driver that misses its own signal.
 constexpr uint64_t kTurnNs = 100'000'000;
 constexpr int kTurns = 600;
+constexpr uint32_t kStorageBuffers = 5;  // of the render shader; Vulkan promises 4
 constexpr vera_status kNoDevice = VERA_STATUS_UNSUPPORTED_FORMAT;
 constexpr char kHalfExtension[] = "VK_KHR_shader_float16_int8";
 
@@ -131,12 +132,17 @@ vera_status Device::ChoosePhysicalDevice(const DeviceRequest& request, std::stri
     physical_ = found[i];
     name_ = properties.deviceName;
     api_version_ = properties.apiVersion;
+    storage_buffers_ = properties.limits.maxPerStageDescriptorStorageBuffers;
     break;
   }
   if (physical_ == VK_NULL_HANDLE) {
     return Refuse("no such Vulkan device among " + std::to_string(found.size()), why);
   }
   if (api_version_ < VK_API_VERSION_1_1) return Refuse(name_ + " has Vulkan 1.0 only", why);
+  if (storage_buffers_ < kStorageBuffers) {
+    return Refuse(name_ + " gives a shader " + std::to_string(storage_buffers_) +
+                      " storage buffers; 5 are needed", why);
+  }
   vk_.vkGetPhysicalDeviceMemoryProperties(physical_, &memory_);
   uint32_t families = 0;
   vk_.vkGetPhysicalDeviceQueueFamilyProperties(physical_, &families, nullptr);

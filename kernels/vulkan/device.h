@@ -105,6 +105,7 @@ class Device {
   VkPhysicalDevice physical_ = VK_NULL_HANDLE;
   VkPhysicalDeviceMemoryProperties memory_ = {};
   uint32_t api_version_ = 0;
+  uint32_t storage_buffers_ = 0;  // that one shader may have
   uint32_t queue_family_ = 0;
   VkDevice device_ = VK_NULL_HANDLE;
   VkQueue queue_ = VK_NULL_HANDLE;

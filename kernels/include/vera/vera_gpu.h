@@ -31,8 +31,8 @@ typedef struct vera_gpu_options {
  *
  * VERA_STATUS_INVALID_ARGUMENT for NULL pointers and values outside of the ranges above.
  * VERA_STATUS_UNSUPPORTED_FORMAT if there is no Vulkan 1.1, no such device, no half precision in
- *   its shaders where that is asked for, or if the device does not compute what the CPU does:
- *   use vera_render_frame then.
+ *   its shaders where that is asked for, fewer than 5 storage buffers a shader, or if the device
+ *   does not compute what the CPU does: use vera_bake and vera_render_frame then.
  * VERA_STATUS_OUT_OF_MEMORY, VERA_STATUS_INTERNAL_ERROR (the driver failed). */
 VERA_API vera_status vera_gpu_open(const vera_gpu_options* options, vera_gpu** gpu, char* message,
                                    size_t message_bytes);
