@@ -65,22 +65,31 @@ void SetSourceRow(const RenderJob& job, const vera_frame& src, int64_t x, int64_
   }
 }
 
-void RenderTile(const RenderJob& job, const Tiling& tiling, int64_t tile, const Frames& frames) {
+RowSpan SpanOf(const RenderJob& job, const Tiling& tiling, const Frames& frames, int64_t x,
+               int64_t y) {
+  RowSpan span = {};
+  span.x = x;
+  span.width = tiling.width;
+  span.pixels = static_cast<size_t>(std::min(tiling.tile_width, tiling.width - x));
+  SetSourceRow(job, frames.src, x, y, &span);
+  for (int p = 0; p < job.dst.planes; ++p) {
+    span.dst[p] = const_cast<uint8_t*>(RowOf(frames.dst, p, y)) + x * job.dst.pixel_bytes;
+  }
   const vera_render_options& options = frames.options;
+  span.dither_phase = DitherPhase(x, y) + DitherPhase(options.origin_x, options.origin_y);
+  return span;
+}
+
+void RenderTile(const RenderJob& job, const Tiling& tiling, int64_t tile, const Frames& frames) {
+  const int64_t x = tile % tiling.columns * tiling.tile_width;
   const int64_t y_begin = tile / tiling.columns * tiling.tile_height;
   const int64_t y_end = std::min(y_begin + tiling.tile_height, tiling.height);
-  RowSpan span = {};
-  span.x = tile % tiling.columns * tiling.tile_width;
-  span.width = tiling.width;
-  span.pixels = static_cast<size_t>(std::min(tiling.tile_width, tiling.width - span.x));
-  for (int64_t y = y_begin; y < y_end; ++y) {
-    SetSourceRow(job, frames.src, span.x, y, &span);
-    for (int p = 0; p < job.dst.planes; ++p) {
-      span.dst[p] = const_cast<uint8_t*>(RowOf(frames.dst, p, y)) + span.x * job.dst.pixel_bytes;
-    }
-    span.dither_phase =
-        DitherPhase(span.x, y) + DitherPhase(options.origin_x, options.origin_y);
-    RenderSpan(job, span);
+  constexpr int64_t kSpans = 64;
+  RowSpan spans[kSpans];
+  for (int64_t y = y_begin; y < y_end; y += kSpans) {
+    const int64_t count = std::min(kSpans, y_end - y);
+    for (int64_t i = 0; i < count; ++i) spans[i] = SpanOf(job, tiling, frames, x, y + i);
+    RenderSpans(job, spans, static_cast<size_t>(count));
   }
 }
 

@@ -187,7 +187,7 @@ typedef struct vera_render_options {
  * same pixels (same format, planes and strides: in place) or share none. Alpha is copied, and
  * scaled if the formats differ; it is 1 where only dst has it. The bytes written do not depend on
  * the number of threads, on tiling or on the instruction set. Extra memory: 16 bytes a LUT node
- * (under 40 with 8-bit pixels) and about 14 KiB of stack a thread.
+ * and about 16 KiB of stack a thread.
  *
  * VERA_STATUS_OK, also for images without pixels.
  * VERA_STATUS_INVALID_ARGUMENT for NULL pointers, values outside the ranges above, NaN or infinity

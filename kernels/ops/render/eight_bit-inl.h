@@ -1,9 +1,6 @@
-// 8-bit pixels to 8-bit pixels in integers, for every instruction set the same to the bit.
-//
-// A node is 16 bytes: R, G, B in 1/64 codes, each beside the same of the far node of its cell. So
-// one load and one multiply-add of pairs bring the first and the last node of the tetrahedron, and
-// the two in the middle are two loads, one blend and one multiply-add: the third node stands in the
-// odd places of the entry that lies one cell diagonal before it.
+// 8-bit pixels to 8-bit pixels in integers, for every instruction set the same to the bit: sums of
+// 16-bit numbers times 14-bit weights are exact, however they are formed. Nodes already hold the
+// strength, and the half that rounds.
 #if defined(VERA_OPS_RENDER_EIGHT_BIT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef VERA_OPS_RENDER_EIGHT_BIT_INL_H_
 #undef VERA_OPS_RENDER_EIGHT_BIT_INL_H_
@@ -14,24 +11,24 @@
 #include <algorithm>
 #include <cstring>
 
-#include "ops/render/block-inl.h"
+#include "ops/render/walk-inl.h"
+#include "ops/render/eight_bit_vbmi-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace vera {
 namespace HWY_NAMESPACE {
 
-constexpr int kSumShift = 20;  // 64 node steps a code times 2^14 of weights
 using DI4 = hn::CappedTag<int32_t, 4>;
 using D16 = hn::CappedTag<int16_t, 8>;
 using D8 = hn::CappedTag<uint8_t, 16>;
 
 struct EightBitBlock {
-  HWY_ALIGN int32_t code[3][kBlock];   // entries of fixed_codes
-  HWY_ALIGN int32_t node[3][kBlock];   // int16 index of first, second and (third minus diagonal)
-  HWY_ALIGN int32_t outer[kBlock];     // weights of first and last, 16 bits each
-  HWY_ALIGN int32_t inner[kBlock];     // of second and third
-  HWY_ALIGN int32_t sum[4 * kBlock];   // R, G, B, 0 in codes << kSumShift
-  HWY_ALIGN uint8_t in[4 * kBlock];    // R, G, B, 0 of the source; only to mix
+  HWY_ALIGN int32_t code[3][kBlock];  // entries of fixed_codes
+  HWY_ALIGN int32_t node[4][kBlock];  // int16 index of the nodes
+  HWY_ALIGN int32_t outer[kBlock];    // weights of the first two nodes, 16 bits each
+  HWY_ALIGN int32_t inner[kBlock];    // of the last two
+  HWY_ALIGN int32_t sum[4 * kBlock];  // R, G, B, 0 in codes << kSumShift
+  HWY_ALIGN uint8_t in[4 * kBlock];   // R, G, B, 0 of the source; only to mix
   HWY_ALIGN uint8_t out[4 * kBlock];
   HWY_ALIGN uint8_t alpha[kBlock];
 };
@@ -58,98 +55,71 @@ void LoadEightBit(const RenderJob& job, const RowSpan& span, size_t begin, size_
   }
 }
 
-// Order of the nodes as in look-inl.h. With strength the weights are scaled by it and still sum up
-// to it exactly.
-template <bool kMix>
-HWY_INLINE void LocateEightBit(const PreparedLook& look, int32_t strength, size_t count,
-                               EightBitBlock& block) {
+HWY_INLINE void LocateEightBit(const PreparedLook& look, size_t count, EightBitBlock& block) {
   const DI di;
   const int32_t n = look.lut_size;
-  const VI low_bits = hn::Set(di, 0x7FFF), total = hn::Set(di, strength);
-  const VI scale = hn::Set(di, strength), half = hn::Set(di, kFixedOne / 2);
-  const VI plane = hn::Set(di, n * n);
-  const VI step_r = hn::Set(di, 8), step_g = hn::Set(di, 8 * n), step_b = hn::Set(di, 8 * n * n);
-  const auto scaled = [&](VI weight) {
-    if (!kMix) return weight;
-    return hn::ShiftRight<14>(hn::Add(hn::Mul(weight, scale), half));
-  };
+  const Steps steps = FixedSteps(n);
+  const VI fraction_bits = hn::Set(di, 0x7FFF), one = hn::Set(di, kFixedOne);
+  const VI row = hn::Set(di, kFixedNode * n), plane = hn::Set(di, kFixedNode * n * n);
   for (size_t i = 0; i < count; i += hn::Lanes(di)) {
     const VI r = hn::Load(di, block.code[0] + i);
     const VI g = hn::Load(di, block.code[1] + i);
     const VI b = hn::Load(di, block.code[2] + i);
-    const VI fr = hn::And(r, low_bits), fg = hn::And(g, low_bits), fb = hn::And(b, low_bits);
-    const VI row = hn::Add(hn::ShiftRight<15>(r), hn::ShiftRight<15>(g));
-    const VI cell = hn::Add(row, hn::Mul(hn::Add(hn::ShiftRight<15>(b), hn::Set(di, 1)), plane));
-    const VI first = hn::ShiftLeft<3>(cell);
-    const VI high_gb = hn::Max(fg, fb), low_gb = hn::Min(fg, fb);
-    const VI high = hn::Max(fr, high_gb), low = hn::Min(fr, low_gb);
-    const VI middle = hn::Max(hn::Min(fr, high_gb), low_gb);
-    const auto g_over_b = hn::Gt(fg, fb);
-    const VI high_step_gb = hn::IfThenElse(g_over_b, step_g, step_b);
-    const VI low_step_gb = hn::IfThenElse(g_over_b, step_b, step_g);
-    const VI high_step = hn::IfThenElse(hn::Gt(fr, high_gb), step_r, high_step_gb);
-    const VI low_step = hn::IfThenElse(hn::Gt(low_gb, fr), step_r, low_step_gb);
-    hn::Store(first, di, block.node[0] + i);
-    hn::Store(hn::Add(first, high_step), di, block.node[1] + i);
-    hn::Store(hn::Sub(first, low_step), di, block.node[2] + i);
-    const VI second = scaled(hn::Sub(high, middle)), third = scaled(hn::Sub(middle, low));
-    const VI last = scaled(low);
-    // Rounding can leave -1 to the nearest: it keeps to its 16 bits.
-    const VI nearest = hn::Sub(total, hn::Add(hn::Add(second, third), last));
-    const VI nearest_bits = hn::And(nearest, hn::Set(di, 0xFFFF));
-    hn::Store(hn::Or(nearest_bits, hn::ShiftLeft<16>(last)), di, block.outer + i);
-    hn::Store(hn::Or(second, hn::ShiftLeft<16>(third)), di, block.inner + i);
+    const VI fr = hn::And(r, fraction_bits), fg = hn::And(g, fraction_bits);
+    const VI fb = hn::And(b, fraction_bits);
+    const VI rows = hn::Add(hn::Mul(hn::ShiftRight<15>(g), row),
+                            hn::Mul(hn::ShiftRight<15>(b), plane));
+    const VI first = hn::Add(hn::ShiftLeft<3>(hn::ShiftRight<15>(r)), rows);
+    StoreNodes(steps, first, hn::Gt(fr, fg), hn::Gt(fg, fb), hn::Gt(fr, fb), i, block.node);
+    VI high, middle, low;
+    SortFractions(fr, fg, fb, high, middle, low);
+    const VI second = hn::ShiftLeft<16>(hn::Sub(high, middle));
+    hn::Store(hn::Or(hn::Sub(one, high), second), di, block.outer + i);
+    hn::Store(hn::Or(hn::Sub(middle, low), hn::ShiftLeft<16>(low)), di, block.inner + i);
   }
 }
 
 #if HWY_TARGET == HWY_SCALAR  // one lane: no pairs to multiply
-HWY_INLINE void BlendEightBit(const PreparedLook& look, size_t count, EightBitBlock& block) {
-  const int16_t* nodes = look.fixed_nodes.get();
+HWY_INLINE void BlendEightBit(const int16_t* nodes, size_t count, EightBitBlock& block) {
   for (size_t i = 0; i < count; ++i) {
-    const int32_t nearest = static_cast<int16_t>(block.outer[i] & 0xFFFF);
-    const int32_t second = static_cast<int16_t>(block.inner[i] & 0xFFFF);
-    const int32_t last = block.outer[i] >> 16, third = block.inner[i] >> 16;
-    const int16_t* a = nodes + block.node[0][i];
-    const int16_t* b = nodes + block.node[1][i];
-    const int16_t* c = nodes + block.node[2][i];
-    for (size_t k = 0; k < 4; ++k) {
-      block.sum[4 * i + k] = a[2 * k] * nearest + a[2 * k + 1] * last + b[2 * k] * second +
-                             c[2 * k + 1] * third;
+    const int32_t weight[4] = {block.outer[i] & 0xFFFF, block.outer[i] >> 16,
+                               block.inner[i] & 0xFFFF, block.inner[i] >> 16};
+    for (int c = 0; c < 4; ++c) {
+      block.sum[4 * i + c] = 0;
+      for (int k = 0; k < 4; ++k) {
+        block.sum[4 * i + c] += weight[k] * nodes[block.node[k][i] + c];
+      }
     }
   }
 }
 #else
-HWY_INLINE void BlendEightBit(const PreparedLook& look, size_t count, EightBitBlock& block) {
+HWY_INLINE void BlendEightBit(const int16_t* HWY_RESTRICT nodes, size_t count,
+                              EightBitBlock& block) {
   const DI4 d32;
   const D16 d16;
-  const int16_t* HWY_RESTRICT nodes = look.fixed_nodes.get();
   for (size_t i = 0; i < count; ++i) {
-    const int16_t* a = nodes + block.node[0][i];
-    const int16_t* b = nodes + block.node[1][i];
-    const int16_t* c = nodes + block.node[2][i];
+    // Two nodes' worth is loaded of each, which the array always has.
+    const auto node = [&](int k) { return hn::LoadU(d16, nodes + block.node[k][i]); };
     const auto outer = hn::BitCast(d16, hn::Set(d32, block.outer[i]));
     const auto inner = hn::BitCast(d16, hn::Set(d32, block.inner[i]));
-    for (size_t lane = 0; lane < 4; lane += hn::Lanes(d32)) {
-      const auto ends = hn::LoadU(d16, a + 2 * lane);
-      const auto middle = hn::OddEven(hn::LoadU(d16, c + 2 * lane), hn::LoadU(d16, b + 2 * lane));
-      auto odd = hn::Zero(d32);
-      auto sum = hn::ReorderWidenMulAccumulate(d32, ends, outer, hn::Zero(d32), odd);
-      sum = hn::ReorderWidenMulAccumulate(d32, middle, inner, sum, odd);
-      hn::Store(hn::RearrangeToOddPlusEven(sum, odd), d32, block.sum + 4 * i + lane);
-    }
+    auto odd = hn::Zero(d32);
+    auto sum = hn::ReorderWidenMulAccumulate(
+        d32, hn::InterleaveLower(d16, node(0), node(1)), outer, hn::Zero(d32), odd);
+    sum = hn::ReorderWidenMulAccumulate(d32, hn::InterleaveLower(d16, node(2), node(3)), inner,
+                                        sum, odd);
+    hn::Store(hn::RearrangeToOddPlusEven(sum, odd), d32, block.sum + 4 * i);
   }
 }
 #endif  // HWY_TARGET == HWY_SCALAR
 
-// out = in + strength * (edited - in): the weights already hold the strength.
+// out = in + strength * (edited - in): the sum already holds the edited part of it.
 template <bool kMix>
-HWY_INLINE void FinishEightBit(int32_t strength, size_t count, EightBitBlock& block) {
+HWY_INLINE void FinishEightBit(int32_t rest_of_in, size_t count, EightBitBlock& block) {
   const DI di;
   const hn::Rebind<uint8_t, DI> d8;
-  const VI half = hn::Set(di, 1 << (kSumShift - 1));
-  const VI rest = hn::Set(di, (1 << kSumShift) - strength * kFixedCode);
+  const VI rest = hn::Set(di, rest_of_in);
   for (size_t i = 0; i < 4 * count; i += hn::Lanes(di)) {
-    VI sum = hn::Add(hn::Load(di, block.sum + i), half);
+    VI sum = hn::Load(di, block.sum + i);
     if (kMix) {
       const VI in = hn::PromoteTo(di, hn::Load(d8, block.in + i));
       sum = hn::Add(sum, hn::Mul(in, rest));
@@ -216,21 +186,50 @@ HWY_INLINE EightBitStore ChooseEightBitStore(vera_pixel_format format) {
 }
 
 template <bool kMix>
-HWY_NOINLINE void RenderEightBit(const RenderJob& job, const RowSpan& span) {
-  const EightBitLoad load = ChooseEightBitLoad<kMix>(job.src_format);
-  const EightBitStore store = ChooseEightBitStore(job.dst_format);
-  const int32_t strength = static_cast<int32_t>(job.strength * kFixedOne + 0.5f);
-  EightBitBlock block;
-  std::memset(&block, 0, sizeof(block));  // whole vectors are read past the last pixel
-  if (!job.src.has_alpha) std::memset(block.alpha, 255, kBlock);
-  for (size_t begin = 0; begin < span.pixels; begin += kBlock) {
-    const size_t count = std::min(span.pixels - begin, kBlock);
-    load(job, span, begin, count, block);
-    LocateEightBit<kMix>(job.look, strength, count, block);
-    BlendEightBit(job.look, count, block);
-    FinishEightBit<kMix>(strength, count, block);
-    store(block, span, begin, count);
+class EightBitRenderer {
+ public:
+  explicit EightBitRenderer(const RenderJob& job)
+      : job_(job),
+        load_(ChooseEightBitLoad<kMix>(job.src_format)),
+        store_(ChooseEightBitStore(job.dst_format)),
+        rest_(RestOfIn(job.strength)) {
+    std::memset(&block_, 0, sizeof(block_));  // whole vectors are read past the last pixel
+    if (!job.src.has_alpha) std::memset(block_.alpha, 255, kBlock);
   }
+
+  void Render(const RowSpan& span, size_t begin) {
+    for (; begin < span.pixels; begin += kBlock) {
+      const size_t count = std::min(span.pixels - begin, kBlock);
+      load_(job_, span, begin, count, block_);
+      LocateEightBit(job_.look, count, block_);
+      BlendEightBit(job_.look.fixed_nodes.get(), count, block_);
+      FinishEightBit<kMix>(rest_, count, block_);
+      store_(block_, span, begin, count);
+    }
+  }
+
+ private:
+  const RenderJob& job_;
+  const EightBitLoad load_;
+  const EightBitStore store_;
+  const int32_t rest_;
+  EightBitBlock block_;
+};
+
+template <bool kMix>
+HWY_NOINLINE void RenderEightBit(const RenderJob& job, const RowSpan* spans, size_t count) {
+  EightBitRenderer<kMix> renderer(job);
+  const RowSpan* const end = spans + count;
+#ifdef VERA_VBMI
+  if (vbmi::Supported()) {
+    vbmi::Renderer wide(job);
+    for (const RowSpan* span = spans; span < end; ++span) {
+      renderer.Render(*span, wide.Render(*span));
+    }
+    return;
+  }
+#endif
+  for (const RowSpan* span = spans; span < end; ++span) renderer.Render(*span, 0);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -9,13 +9,22 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 
 #include "ops/render/formats.h"
 #include "vera/vera.h"
 
 namespace vera {
 
-// A look laid out for RenderSpan. Curve values are scaled to lattice positions [0, lut_size - 1].
+// Arrays that begin a cache line.
+struct AlignedDelete {
+  static constexpr std::align_val_t kLine{64};
+  void operator()(void* memory) const { ::operator delete(memory, kLine); }
+};
+template <typename T>
+using AlignedArray = std::unique_ptr<T[], AlignedDelete>;
+
+// A look laid out for RenderSpans. Curve values are scaled to lattice positions [0, lut_size - 1].
 struct PreparedLook {
   int curve_size = 0;
   int lut_size = 0;
@@ -25,13 +34,18 @@ struct PreparedLook {
   std::unique_ptr<float[]> nodes;          // lut_size^3 x 4: R, G, B, 0; one 16-byte load a node
   std::unique_ptr<float[]> output_curves;  // 3 x output_curve_size values in [0, 1]
   // The 8-bit look, see eight_bit-inl.h; then codes8, nodes and output_curves are empty.
-  std::unique_ptr<int32_t[]> fixed_codes;  // 3 x 256: cell << 15 | fraction; green's cell times n
-  std::unique_ptr<int16_t[]> fixed_nodes;  // (n^2 + n^3) x 8
+  std::unique_ptr<int32_t[]> fixed_codes;  // 3 x 256: cell << 15 | fraction
+  std::unique_ptr<uint8_t[]> code_bytes;   // 3 x 3 x 256: cell, low and high byte of the fraction
+  AlignedArray<int16_t> fixed_nodes;       // n^3 x 8, see kFixedNode
 };
 
-constexpr int kFixedOne = 1 << 14;    // 1.0 of a fraction, a weight and the strength
+// Node i of fixed_nodes: R, G, B, 0 times strength, plus half a code, and the same of the next node
+// in green. The next in red follows, so that a cell is two loads of 32 bytes.
+constexpr int kFixedNode = 8;
+constexpr int kFixedOne = 1 << 14;    // 1.0 of a fraction and a weight
 constexpr int kFixedCode = 1 << 6;    // one 8-bit code in a node
-constexpr float kFixedNodeMax = 2.0f;  // larger LUT values take the float path
+constexpr int kSumShift = 20;         // of a code in a sum: node steps times weights
+constexpr float kFixedNodeMax = 2.0f;  // larger LUT values times strength take the float path
 
 // Everything that is the same for all pixels of a render.
 struct RenderJob {
@@ -46,6 +60,12 @@ struct RenderJob {
   bool extend = false;
   bool dither = false;
 };
+
+// What a code of the input adds to a sum, next to the edited part that nodes hold.
+inline int32_t RestOfIn(float strength) {
+  const double rest = (1.0 - static_cast<double>(strength)) * (1 << kSumShift);
+  return static_cast<int32_t>(rest < 0.0 ? rest - 0.5 : rest + 0.5);
+}
 
 // A run of pixels of one row; src == dst is allowed for equal formats.
 struct RowSpan {
@@ -81,11 +101,11 @@ using ForEach = std::function<bool(int64_t count, const std::function<void(int64
 // The same with the planes of the LUT shared out by for_each; CANCELLED if that was stopped.
 vera_status PrepareLook(const vera_look& look, const ForEach& for_each, RenderJob* job);
 
-// Renders one run of pixels. SIMD, float32.
+// Renders runs of pixels. SIMD, float32.
 //
 // Only single additions and multiplications in a fixed order are used (no fused multiply-add), so
 // all instruction sets give the same bytes.
-void RenderSpan(const RenderJob& job, const RowSpan& span);
+void RenderSpans(const RenderJob& job, const RowSpan* spans, size_t count);
 
 // The same for a whole image, in double precision, as plain as possible: the truth of the tests.
 void RenderReference(const vera_look& look, const vera_frame& src, const vera_frame& dst,

@@ -83,10 +83,11 @@ StoreFunction ChooseStore(vera_pixel_format format, bool mix, bool dither) {
   }
 }
 
-void RenderSpanSimd(const RenderJob& job, const RowSpan& span) {
+void RenderSpansSimd(const RenderJob& job, const RowSpan* spans, size_t span_count) {
   const bool mix = job.strength != 1.0f;
   if (job.look.fixed_nodes != nullptr) {
-    return mix ? RenderEightBit<true>(job, span) : RenderEightBit<false>(job, span);
+    return mix ? RenderEightBit<true>(job, spans, span_count)
+               : RenderEightBit<false>(job, spans, span_count);
   }
   const LoadFunction load = ChooseLoad(job.src_format, mix);
   const StoreFunction store = ChooseStore(job.dst_format, mix, job.dither);
@@ -94,12 +95,14 @@ void RenderSpanSimd(const RenderJob& job, const RowSpan& span) {
   Block block;
   std::memset(&block, 0, sizeof(block));  // whole vectors are read past the last pixel
   if (!job.src.has_alpha) std::fill(block.alpha, block.alpha + kBlock, job.src.code_max);
-  for (size_t begin = 0; begin < span.pixels; begin += kBlock) {
-    const size_t count = std::min(span.pixels - begin, kBlock);
-    load(job, span, begin, count, block);
-    ApplyLook(job, has_position, count, block);
-    if (job.dither) FillDither(span, begin, count, block);
-    store(job, block, span, begin, count);
+  for (const RowSpan* span = spans; span < spans + span_count; ++span) {
+    for (size_t begin = 0; begin < span->pixels; begin += kBlock) {
+      const size_t count = std::min(span->pixels - begin, kBlock);
+      load(job, *span, begin, count, block);
+      ApplyLook(job, has_position, count, block);
+      if (job.dither) FillDither(*span, begin, count, block);
+      store(job, block, *span, begin, count);
+    }
   }
 }
 
@@ -110,10 +113,11 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace vera {
 
-HWY_EXPORT(RenderSpanSimd);
+HWY_EXPORT(RenderSpansSimd);
 
-void RenderSpan(const RenderJob& job, const RowSpan& span) {
-  HWY_DYNAMIC_DISPATCH(RenderSpanSimd)(job, span);
+
+void RenderSpans(const RenderJob& job, const RowSpan* spans, size_t count) {
+  HWY_DYNAMIC_DISPATCH(RenderSpansSimd)(job, spans, count);
 }
 
 }  // namespace vera

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <new>
 
 #include "ops/render/render.h"
@@ -14,6 +15,12 @@ constexpr float kMaxLutMagnitude = 65504.0f;
 template <typename T>
 std::unique_ptr<T[]> Allocate(size_t count) {
   return std::unique_ptr<T[]>(new (std::nothrow) T[count]);
+}
+
+template <typename T>
+AlignedArray<T> AllocateAligned(size_t count) {
+  void* memory = ::operator new(count * sizeof(T), AlignedDelete::kLine, std::nothrow);
+  return AlignedArray<T>(static_cast<T*>(memory));
 }
 
 // clamp(value) * scale for each; false if one is not finite.
@@ -87,28 +94,45 @@ bool MayBeEightBit(const vera_look& look, const RenderJob& job) {
          look.output_curve_size == 0;
 }
 
-// In steps of 1/64 code; |value| <= kFixedNodeMax.
+// In steps of 1/64 code, with half a code more: sums are then only truncated.
 int16_t ScaledNode(float value) {
   const double scaled = static_cast<double>(value) * (255 * kFixedCode);
-  return static_cast<int16_t>(static_cast<int32_t>(scaled + 65536.5) - 65536);
+  return static_cast<int16_t>(static_cast<int32_t>(scaled + 65536.5) - 65536 + kFixedCode / 2);
 }
 
-// *fits is false if a value is too large for that, or not a number. CANCELLED, or OK.
-vera_status ScaleNodes(const vera_look& look, const ForEach& for_each, int16_t* out, bool* fits) {
+// Where LUT values times strength keep to the integers.
+struct FixedNodes {
+  float strength;
+  int lut_size;
+  int16_t* out;
+
+  bool Fit(float v) const {
+    return std::fabs(v) <= kMaxLutMagnitude && std::fabs(v * strength) <= kFixedNodeMax;
+  }
+  // To both places that hold it, if it is not in the first row of its plane.
+  void Store(size_t i, bool first_row, float r, float g, float b) const {
+    const int16_t node[4] = {ScaledNode(r * strength), ScaledNode(g * strength),
+                             ScaledNode(b * strength), 0};
+    const size_t n = static_cast<size_t>(lut_size);
+    int16_t* at = out + kFixedNode * i;
+    std::memcpy(at, node, sizeof(node));
+    if (!first_row) std::memcpy(at - kFixedNode * n + 4, node, sizeof(node));
+  }
+};
+
+// *fits is false if a value does not fit, or is not a number. CANCELLED, or OK.
+vera_status ScaleNodes(const vera_look& look, const FixedNodes& nodes, const ForEach& for_each,
+                       bool* fits) {
   std::atomic<bool> bad{false};
-  const auto small = [](float value) { return std::fabs(value) <= kFixedNodeMax; };
   const bool complete = for_each(look.lut_size, [&](int64_t plane) {
-    bool all_small = true;
+    bool all_fit = true;
+    const size_t n = static_cast<size_t>(look.lut_size);
+    const size_t second_row = static_cast<size_t>(plane) * n * n + n;
     ForNodesOf(look, plane, [&](size_t i, float r, float g, float b) {
-      if (!(small(r) && small(g) && small(b))) {
-        all_small = false;
-        return;
-      }
-      out[3 * i] = ScaledNode(r);
-      out[3 * i + 1] = ScaledNode(g);
-      out[3 * i + 2] = ScaledNode(b);
+      all_fit = all_fit && nodes.Fit(r) && nodes.Fit(g) && nodes.Fit(b);
+      if (all_fit) nodes.Store(i, i < second_row, r, g, b);
     });
-    if (!all_small) bad.store(true, std::memory_order_relaxed);
+    if (!all_fit) bad.store(true, std::memory_order_relaxed);
   });
   *fits = !bad.load();
   return complete ? VERA_STATUS_OK : VERA_STATUS_CANCELLED;
@@ -125,49 +149,32 @@ void PrepareFixedCodes(PreparedLook* out) {
       const double position = low + (t - i) * (curve[i + 1] - low);
       const int cell = std::min(static_cast<int>(position), n - 2);
       const int fraction = static_cast<int>((position - cell) * kFixedOne + 0.5);
-      out->fixed_codes[c * 256 + code] = (c == 1 ? cell * n : cell) << 15 | fraction;
+      out->fixed_codes[c * 256 + code] = cell << 15 | fraction;
+      uint8_t* bytes = out->code_bytes.get() + c * 3 * 256 + code;
+      bytes[0] = static_cast<uint8_t>(cell);
+      bytes[256] = static_cast<uint8_t>(fraction);
+      bytes[512] = static_cast<uint8_t>(fraction >> 8);
     }
-  }
-}
-
-// Entry i, at n^2 + i, holds node i in its even places and the far node of its cell in the odd.
-void PrepareFixedNodes(const int16_t* scaled, int lut_size, int64_t plane, int16_t* entries) {
-  const ptrdiff_t n = lut_size, count = n * n * n, step = 1 + n + n * n;
-  int16_t* entry = entries + 8 * n * n * plane;
-  for (ptrdiff_t i = n * n * (plane - 1); i < n * n * plane; ++i, entry += 8) {
-    const int16_t* near_node = i >= 0 ? scaled + 3 * i : nullptr;
-    const int16_t* far_node = i + step >= 0 && i + step < count ? scaled + 3 * (i + step) : nullptr;
-    for (ptrdiff_t c = 0; c < 3; ++c) {
-      entry[2 * c] = near_node != nullptr ? near_node[c] : int16_t{0};
-      entry[2 * c + 1] = far_node != nullptr ? far_node[c] : int16_t{0};
-    }
-    entry[6] = entry[7] = 0;
   }
 }
 
 // Leaves out->fixed_nodes empty where the look does not fit into integers.
-vera_status PrepareEightBit(const vera_look& look, const ForEach& for_each, PreparedLook* out) {
-  const size_t n = static_cast<size_t>(look.lut_size), count = n * n * n;
-  const std::unique_ptr<int16_t[]> scaled = Allocate<int16_t>(3 * count);
-  if (!scaled) return VERA_STATUS_OUT_OF_MEMORY;
+vera_status PrepareEightBit(const vera_look& look, float strength, const ForEach& for_each,
+                            PreparedLook* out) {
+  const size_t n = static_cast<size_t>(look.lut_size);
+  AlignedArray<int16_t> nodes = AllocateAligned<int16_t>(kFixedNode * n * n * n);
+  if (!nodes) return VERA_STATUS_OUT_OF_MEMORY;
   bool fits = false;
-  const vera_status status = ScaleNodes(look, for_each, scaled.get(), &fits);
+  vera_status status =
+      ScaleNodes(look, {strength, look.lut_size, nodes.get()}, for_each, &fits);
   if (status != VERA_STATUS_OK || !fits) return status;
-  const size_t curve_count = 3 * static_cast<size_t>(look.curve_size);
-  out->curves = Allocate<float>(curve_count);
+  status = PrepareCurves(look, out);
+  if (status != VERA_STATUS_OK) return status;
   out->fixed_codes = Allocate<int32_t>(3 * 256);
-  std::unique_ptr<int16_t[]> entries = Allocate<int16_t>(8 * (n * n + count));
-  if (!out->curves || !out->fixed_codes || !entries) return VERA_STATUS_OUT_OF_MEMORY;
-  if (!CopyCurves(look.curves, look.curve_type, curve_count, static_cast<float>(n - 1),
-                  out->curves.get())) {
-    return VERA_STATUS_INVALID_ARGUMENT;
-  }
+  out->code_bytes = Allocate<uint8_t>(3 * 3 * 256);
+  if (!out->fixed_codes || !out->code_bytes) return VERA_STATUS_OUT_OF_MEMORY;
   PrepareFixedCodes(out);
-  const bool complete = for_each(look.lut_size + 1, [&](int64_t plane) {
-    PrepareFixedNodes(scaled.get(), look.lut_size, plane, entries.get());
-  });
-  if (!complete) return VERA_STATUS_CANCELLED;
-  out->fixed_nodes = std::move(entries);
+  out->fixed_nodes = std::move(nodes);
   return VERA_STATUS_OK;
 }
 
@@ -205,7 +212,7 @@ vera_status PrepareLook(const vera_look& look, const ForEach& for_each, RenderJo
   out->lut_size = look.lut_size;
   out->output_curve_size = look.output_curve_size;
   if (MayBeEightBit(look, *job)) {
-    const vera_status status = PrepareEightBit(look, for_each, out);
+    const vera_status status = PrepareEightBit(look, job->strength, for_each, out);
     if (status != VERA_STATUS_OK || out->fixed_nodes) return status;
   }
   const bool codes8 =
