@@ -12,12 +12,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from vera_mobile.bench.counts import CURVE_LINES, FORCED, LUT_SIZE, Case, Count, Counted
+from vera_mobile.bench.counts import BAKE_POINTS, FORCED, Case, Count, Counted
 from vera_mobile.bundle import Bundle
 from vera_mobile.export.mil.operators import OPERATORS
 from vera_mobile.export.mil.package import Function, Operation, Package
 from vera_mobile.export.mil.types import BY_NAME
-from vera_mobile.look import CURVE_KNOTS
 
 _CACHE = ("keys", "values")
 _PRODUCTS = ("linear", "conv", "conv_transpose", "matmul", "scaled_dot_product_attention")
@@ -55,7 +54,7 @@ def count_package_bundle(bundle: Bundle, case: Case) -> Counted:
     token = run("decoder", 1, one) + _embed(packages["embed"])
     points = _largest(packages["bake"].function(), "points", 0)
     bake = Count()
-    for total in (CURVE_LINES * CURVE_KNOTS, LUT_SIZE**3):
+    for total in BAKE_POINTS:
         for begin in range(0, total, points):
             bake += run("bake", min(points, total - begin))
     stages = {

@@ -16,9 +16,9 @@ from vera_mobile.bench.counts import Case, Count, Counted, bake_calls, count_bun
 from vera_mobile.bench.xnnpack_graph import count_delegate, read_graph
 from vera_mobile.bundle import Bundle, FileEntry, Manifest
 from vera_mobile.errors import BundleError, InvalidArgument
-from vera_mobile.look import CURVE_KNOTS
 from vera_mobile.model.load import load_checkpoint
 from vera_mobile.model.vlm import VeraModel
+from vera_mobile.native.sdk import CURVE_KNOTS
 from vera_mobile.runtime import RENDERER_FILE
 
 PROMPT, ANSWER = 40, 11

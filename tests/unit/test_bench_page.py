@@ -96,7 +96,18 @@ def test_aims_are_held_or_missed_by_what_a_phone_gave(tmp_path: Path) -> None:
     assert "400 MB 390 MB: held" in rows
     assert "1 of the 2 results come from phones" in text
     assert "photo 3: 2 100 ms" in text
+    assert "No temperature was told." in text
     assert "655 MB" in text
+
+
+def test_hot_stands_against_cold_with_the_temperature(tmp_path: Path) -> None:
+    heat = {"celsius": {"before": 31.2, "after": 40.0}, "state": {"before": "none", "after": None}}
+    row = [900.0, 500.0, *[550.0] * 5, 600.0, 650.0, 700.0]
+    text = words(write(tmp_path / "b.html", findings(phone_result(in_a_row_ms=row, thermal=heat))))
+    assert "Hot against cold: +30 %; 31.2 °C before, 40.0 °C after" in text
+    cooler = [900.0, 800.0, *[700.0] * 5, 600.0, 600.0, 600.0]
+    quick = figures.heat_words(phone_result(in_a_row_ms=cooler, thermal={}))
+    assert quick == "Hot against cold: \u221225\u00a0%"
 
 
 def test_history_has_a_point_for_each_commit(tmp_path: Path) -> None:

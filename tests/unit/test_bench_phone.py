@@ -76,8 +76,10 @@ def test_properties_name_the_phone() -> None:
         {"ro.product.manufacturer": "Google", "ro.product.model": "Pixel 9"}
     )
     targets = load_targets(ROOT / "benchmarks" / "targets.toml")
-    keys = [getattr(targets.phone_of(one), "key", None) for one in (facts, pixel, {"name": "?"})]
-    assert keys == ["galaxy-s25", "pixel-9", None]
+    apps = {"name": "samsung SM-S931U1"}
+    found = [targets.phone_of(one) for one in (facts, pixel, apps, {"name": "?"})]
+    keys = [one.key if one else None for one in found]
+    assert keys == ["galaxy-s25", "pixel-9", "galaxy-s25", None]
 
 
 @pytest.mark.parametrize(

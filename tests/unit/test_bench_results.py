@@ -20,7 +20,7 @@ from vera_mobile.bench.results import (
     slug,
     stage_figures,
 )
-from vera_mobile.bench.verdict import compare_results
+from vera_mobile.bench.verdict import compare_results, compare_steady
 from vera_mobile.commands import bench_run
 from vera_mobile.errors import FileError, InvalidArgument
 
@@ -178,6 +178,46 @@ def test_compare_ends_with_1_for_a_regression(vera: Vera, tmp_path: Path) -> Non
     bad = vera("bench", "compare", a, tmp_path / "none.json")
     assert bad.code == 2
     assert "none.json" in bad.err
+
+
+def counted(vision: float = 100e6, **changes: Any) -> dict[str, Any]:
+    made = result(**changes)
+    made["stages"]["vision"] |= {"bytes_moved": vision, "multiply_adds": 5e9}
+    made["stages"]["decode"] |= {"bytes_moved": 300e6, "multiply_adds": 1e9}
+    return made
+
+
+def test_steady_figures_are_compared_across_devices() -> None:
+    elsewhere = {"id": "host-y", "name": "Y"}
+    slower = counted(median=900.0, device=elsewhere)
+    assert not compare_steady(counted(), slower).regressed
+    names = [c.name for c in compare_steady(counted(), slower).changes]
+    assert names == ["bundle size", "vision bytes moved", "vision multiply adds",
+                     "decode bytes moved", "decode multiply adds"]  # fmt: skip
+    assert compare_steady(counted(), counted(vision=106e6)).regressed
+    assert not compare_steady(counted(), counted(vision=104e6)).regressed
+    assert not compare_steady(counted(vision=106e6), counted()).regressed
+    longer = compare_steady(counted(), counted(tokens=90))
+    assert longer.skipped["decode bytes moved"] == "the texts differ in length"
+    assert longer.skipped["plan bytes moved"] == "the texts differ in length"
+    assert (
+        "the prompts"
+        in compare_steady(counted(), counted(prompt_tokens=9)).skipped["decode multiply adds"]
+    )
+    larger = counted(bundle=counted()["bundle"] | {"size_bytes": 6_000_000})
+    assert compare_steady(counted(), larger).regressed
+    with pytest.raises(InvalidArgument, match="no counts"):
+        compare_steady(result(), result())
+
+
+def test_the_command_compares_steady_figures_of_any_device(vera: Vera, tmp_path: Path) -> None:
+    before = counted(device={"id": "host-y", "name": "Y", "cores": 4})
+    history = save_result(before, history_path(tmp_path, before)).parent.parent
+    now = save_result(counted(vision=200e6, date="2026-07-01T00:00:00+00:00"), tmp_path / "b.json")
+    assert vera("bench", "compare", history, now).code == 0
+    done = vera("bench", "compare", "--steady", history, now)
+    assert done.code == 1
+    assert "REGRESSION: vision bytes moved" in done.out
 
 
 def test_compare_takes_the_last_fitting_result_of_a_folder(vera: Vera, tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from importlib.metadata import entry_points
 
 from vera_mobile.bundle import Bundle
 from vera_mobile.errors import InvalidArgument
-from vera_mobile.look import CURVE_KNOTS
+from vera_mobile.native.sdk import CURVE_POINTS
+from vera_mobile.runtime import REFERENCE
 
 COUNTERS = "vera_mobile.counters"
 LUT_SIZE = 33
-CURVE_LINES = 27  # lines along which `Look.bake` fits its curves
-BAKE_POINTS = (CURVE_LINES * CURVE_KNOTS, LUT_SIZE**3)  # that it asks for, in this order
+BAKE_POINTS = (CURVE_POINTS, LUT_SIZE**3)  # that `Look.bake` asks for, in this order
 FORCED = 2  # steps of the first two retouch tokens, after the text
 MEGAPIXELS = (2, 12, 48)
 RENDER_MULTIPLY_ADDS = 18  # per pixel: 3 curves, 4 corners x 3 channels, 3 to mix with the photo
@@ -116,5 +116,5 @@ def count_render(pixels: int) -> Count:
 
 
 def _model_bytes(bundle: Bundle) -> int:
-    kinds = ("golden", "tokenizer")
-    return sum(e.size_bytes for n, e in bundle.manifest.files.items() if n not in kinds)
+    others = ("golden", "tokenizer", REFERENCE)  # the reference encoder is mapped when it is needed
+    return sum(e.size_bytes for n, e in bundle.manifest.files.items() if n not in others)

@@ -191,8 +191,25 @@ def heat(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             result["in_a_row_ms"],
             [f"photo {i}" for i in range(1, len(result["in_a_row_ms"]) + 1)],
         )
+        | {"note": heat_words(result)}
         for kind, result in newest.items()
     ]
+
+
+def heat_words(result: Mapping[str, Any]) -> str:
+    """What became of speed and temperature over the photos in a row; cold is the second photo, for
+    the first one also loads. "hot" is the mean of the last three."""
+    row = result["in_a_row_ms"]
+    parts = []
+    if len(row) >= 6 and row[1] > 0:
+        change = 100 * (sum(row[-3:]) / 3 / row[1] - 1)
+        parts.append(f"Hot against cold: {'+' if change > 0 else ''}{number(change, 0)}{NO_BREAK}%")
+    for what, unit in (("celsius", f"{NO_BREAK}°C"), ("state", "")):
+        ends = result["thermal"].get(what) or {}
+        told = [ends.get("before"), ends.get("after")]
+        if None not in told:
+            parts.append(f"{told[0]}{unit} before, {told[1]}{unit} after")
+    return "; ".join(parts) or "No temperature was told."
 
 
 def curve(name: str, values: Sequence[float], labels: Sequence[str]) -> dict[str, Any]:
@@ -208,7 +225,8 @@ def curve(name: str, values: Sequence[float], labels: Sequence[str]) -> dict[str
         }
         for i, (value, label) in enumerate(zip(values, labels, strict=True))
     ]
-    return {"name": name, "points": points, "line": " ".join(f"{p['x']},{p['y']}" for p in points)}
+    line = " ".join(f"{p['x']},{p['y']}" for p in points)
+    return {"name": name, "points": points, "line": line, "note": None}
 
 
 def peers(folder: Path) -> list[dict[str, Any]]:

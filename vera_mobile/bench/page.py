@@ -13,7 +13,7 @@ from vera_mobile.bench.project import FORMULA, Efficiency, Fit, Projection
 from vera_mobile.bench.targets import Measured, Published, Targets
 from vera_mobile.page import NO_BREAK, number, render_page, write_page
 
-HISTORY = ("plan", "decode_per_token", "vision", "render_12mp")
+HISTORY = ("plan", "instant_look", "decode_per_token", "vision", "render_12mp")
 
 
 @dataclass(frozen=True)

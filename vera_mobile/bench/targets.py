@@ -75,6 +75,7 @@ class Targets:
     def phone_of(self, device: Mapping[str, Any]) -> Phone | None:
         """The phone of a result's device, by its model or its name; None where it is another."""
         names = [str(device[k]) for k in ("model", "name") if device.get(k)]
+        names += [name.partition(" ")[2] for name in names]  # "samsung SM-S931B", as Android says
         for phone in self.phones.values():
             if phone.name in names or any(n.startswith(m) for n in names for m in phone.models):
                 return phone

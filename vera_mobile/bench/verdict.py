@@ -3,6 +3,9 @@
 Noise is the standard error of the difference of two medians, 1.2533 sigma / sqrt(n) each; sigma is
 1.4826 x the median absolute deviation or, where that is 0, (p95 - median) / 1.645. Three of them
 must be exceeded.
+
+Beside times there is what no machine's load changes: the bundle's size, and the bytes and
+multiply-adds that are counted in its graph. These may be compared across devices.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from vera_mobile.errors import InvalidArgument
 LIMIT = 0.05
 NOISE_STEPS = 3.0
 REGRESSION, IMPROVEMENT, UNSURE, SAME = "regression", "improvement", "within noise", "same"
-_OF_TOKENS = ("decode", "plan")  # their length differs where the texts do
+_OF_TOKENS = ("decode", "plan")  # their work depends on the text's length
+_OF_PROMPT = ("prefill", "decode", "plan", "instant_look")
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,7 @@ def compare_results(before: Mapping[str, Any], after: Mapping[str, Any]) -> Verd
     changes, skipped = _stages(before, after)
     if not changes:
         raise InvalidArgument("The results have no stage in common: nothing can be compared.")
-    changes.append(_plain("bundle size", "MB", *(r["bundle"]["size_bytes"] / 1e6
-                                                 for r in (before, after))))  # fmt: skip
+    changes.append(_bundle_size(before, after))
     peaks = [result["memory"].get("peak_mb") for result in (before, after)]
     if None in peaks:
         skipped["peak memory"] = "not taken"
@@ -79,20 +82,56 @@ def compare_results(before: Mapping[str, Any], after: Mapping[str, Any]) -> Verd
     return Verdict(tuple(changes), skipped)
 
 
+def compare_steady(before: Mapping[str, Any], after: Mapping[str, Any]) -> Verdict:
+    """Bundle size, bytes moved and multiply-adds of two checked results, of any devices.
+
+    Raises InvalidArgument where the results have none of the counts in common.
+    """
+    changes, skipped = [], {}
+    for name in dict.fromkeys([*before["stages"], *after["stages"]]):
+        one, other = (result["stages"].get(name, {}) for result in (before, after))
+        # a step reads as much of the cache as stands before it
+        why = _other_case("decode" if name == "decode_per_token" else name, before, after)
+        for figure, unit, scale in (("bytes_moved", "MB", 1e6), ("multiply_adds", "G", 1e9)):
+            words = f"{name} {figure.replace('_', ' ')}"
+            values = [row.get(figure) for row in (one, other)]
+            if why or None in values:
+                skipped[words] = why or "not counted in both"
+            else:
+                changes.append(_plain(words, unit, *(value / scale for value in values)))
+    if not changes:
+        raise InvalidArgument(
+            "The results have no counts in common: make them by `vera bench run`."
+        )
+    return Verdict((_bundle_size(before, after), *changes), skipped)
+
+
+def _bundle_size(before: Mapping[str, Any], after: Mapping[str, Any]) -> Change:
+    sizes = (result["bundle"]["size_bytes"] / 1e6 for result in (before, after))
+    return _plain("bundle size", "MB", *sizes)
+
+
+def _other_case(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Why a stage did other work in both results; "" where it did the same."""
+    if name in _OF_TOKENS and before.get("tokens") != after.get("tokens"):
+        return "the texts differ in length"
+    if name in _OF_PROMPT and before.get("prompt_tokens") != after.get("prompt_tokens"):
+        return "the prompts differ in length"
+    return ""
+
+
 def _stages(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> tuple[list[Change], dict[str, str]]:
     changes, skipped = [], {}
-    same_text = before.get("tokens") == after.get("tokens")
-    same_prompt = before.get("prompt_tokens") == after.get("prompt_tokens")
     for name in dict.fromkeys([*before["stages"], *after["stages"]]):
         one, other = (result["stages"].get(name) for result in (before, after))
         if one is None or other is None:
             skipped[name] = "only in one result"
         elif one.get("median_ms") is None or other.get("median_ms") is None:
             skipped[name] = "not taken"
-        elif (name in _OF_TOKENS and not same_text) or (name == "prefill" and not same_prompt):
-            skipped[name] = "the texts differ in length"
+        elif why := _other_case(name, before, after):
+            skipped[name] = why
         else:
             noise = math.hypot(_error(one), _error(other))
             changes.append(_change(name, "ms", one["median_ms"], other["median_ms"], noise))

@@ -18,6 +18,10 @@ def add(kinds: Any) -> None:
     p = kinds.add_parser("compare", help="regression verdict on two results", epilog=EXAMPLE)
     p.add_argument("before", metavar="A", help="result file, or a folder: its last fitting result")
     p.add_argument("after", metavar="B", help="result file")
+    p.add_argument(
+        "--steady", action="store_true",
+        help="only what no machine's load changes: size, bytes, multiply-adds; A of any device",
+    )  # fmt: skip
     p.add_argument("--json", action="store_true", help="one JSON document on stdout")
     p.set_defaults(run=run)
 
@@ -25,11 +29,12 @@ def add(kinds: Any) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Exit code 1 for a regression beyond 5 % and noise; 0 else, also where no result fits B."""
     from vera_mobile.bench.results import load_result
-    from vera_mobile.bench.verdict import compare_results
+    from vera_mobile.bench.verdict import compare_results, compare_steady
 
     after = load_result(args.after)
-    before = last_fitting(args.before, after) if Path(args.before).is_dir() else None
-    if before is None and not Path(args.before).is_dir():
+    folder = Path(args.before).is_dir()
+    before = last_fitting(args.before, after, any_device=args.steady) if folder else None
+    if before is None and not folder:
         before = load_result(args.before)
     if before is None:
         words = (
@@ -38,18 +43,21 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
         console.result({"compared": False, "regressed": False, "reason": words}, words)
         return 0
-    verdict = compare_results(before, after)
+    verdict = (compare_steady if args.steady else compare_results)(before, after)
     console.result(_json(before, after, verdict), "\n".join(_lines(before, after, verdict)))
     return 1 if verdict.regressed else 0
 
 
-def last_fitting(folder: str, after: dict[str, Any]) -> dict[str, Any] | None:
+def last_fitting(
+    folder: str, after: dict[str, Any], *, any_device: bool = False
+) -> dict[str, Any] | None:
     """The newest earlier result of the same device, unit, model and recipe, or None."""
     from vera_mobile.bench.results import load_history
 
     def kind(result: dict[str, Any]) -> tuple[Any, ...]:
         bundle = result["bundle"]
-        return result["device"]["id"], result["unit"], bundle.get("name"), bundle.get("recipe")
+        device = None if any_device else result["device"]["id"]
+        return device, result["unit"], bundle.get("name"), bundle.get("recipe")
 
     fitting = [
         result
@@ -78,11 +86,11 @@ def _lines(before: dict[str, Any], after: dict[str, Any], verdict: Verdict) -> l
     sides = [f"{(r.get('commit') or 'unknown')[:8]} of {r['date'][:10]}" for r in (before, after)]
     lines = [
         f"{after['device']['name']}, {after['unit']}: {sides[1]} against {sides[0]}",
-        f"{'figure':<18}{'before':>14}{'after':>14}{'change':>9}{'noise':>12}  verdict",
+        f"{'figure':<32}{'before':>14}{'after':>14}{'change':>9}{'noise':>12}  verdict",
     ]
     for c in verdict.changes:
         lines.append(
-            f"{c.name:<18}{c.before:>11.2f} {c.unit}{c.after:>11.2f} {c.unit}"
+            f"{c.name:<32}{c.before:>11.2f} {c.unit}{c.after:>11.2f} {c.unit}"
             f"{(c.ratio - 1) * 100:>+7.1f} %{c.noise:>9.2f} {c.unit}  {c.verdict}"
         )
     lines += [f"{name}: not compared, {why}" for name, why in verdict.skipped.items()]

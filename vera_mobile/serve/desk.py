@@ -158,7 +158,7 @@ def result_name(opened: OpenPhoto) -> str:
 
 def task_of(record: Any) -> Task:
     """The task of {"task": "auto" | "style" | "param", "wish", "sliders"}. InvalidArgument."""
-    kind = record.get("task") if isinstance(record, dict) else None
+    kind = str(record.get("task")) if isinstance(record, dict) else "none"
     makers: Mapping[str, Callable[[], Task]] = {
         "auto": Auto,
         "style": lambda: Style(str(record.get("wish", ""))),
