@@ -48,7 +48,12 @@ class Peer(NamedTuple):
 
 
 def photo_like(kind: str, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) of the kind: waves over the picture and a few percent of noise, in [0, 1]."""
+    """(H, W, 3) of the kind: waves over the picture and a few percent of noise, in [0, 1]. Pictures
+    larger than 12 MP repeat one of 12 MP, which is quicker to make."""
+    if height > 3000 or width > 4000:
+        part = photo_like(kind, min(height, 3000), min(width, 4000))
+        repeats = (-(-height // part.shape[0]), -(-width // part.shape[1]), 1)
+        return np.ascontiguousarray(np.tile(part, repeats)[:height, :width])
     rng = np.random.default_rng(1)
     y = np.arange(height, dtype=np.float32)[:, None]
     x = np.arange(width, dtype=np.float32)
@@ -171,7 +176,7 @@ def ffmpeg(case: Case) -> Peer:
         image = image[..., [1, 2, 0]].transpose(2, 0, 1)
     np.ascontiguousarray(image).tofile(folder / "photo.raw")
     _write_cube(folder / "look.cube", a_look(case.lut_size))
-    frames = 6
+    frames = 6 if case.height * case.width <= 12_000_000 else 2
     command = [program, "-v", "error", "-filter_threads", str(case.threads), "-f", "rawvideo"]
     command += ["-pix_fmt", formats[case.kind], "-s", f"{case.width}x{case.height}"]
     command += ["-i", str(folder / "photo.raw"), "-f", "null", "-vf"]

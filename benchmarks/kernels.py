@@ -3,8 +3,9 @@
 A row is one picture size, format, LUT size, number of threads and peer. Runs alternate, ours and
 the peer's, so that both meet the same state of the machine. Ours includes curves, mix and rounding;
 the peers apply the bare LUT. Rows with a peer named "ours, ..." hold our own times against each
-other. Writes JSON: the machine, the rows with the limits of memory and arithmetic, the bake (see
-bake.py) and the aims.
+other. The rows `bake_and_render` hold a bake and a render of 12 MP against the network for every
+pixel in PyTorch, which is measured on a part of the pixels and scaled. Writes JSON: the machine,
+the rows with the limits of memory and arithmetic, the bake (see bake.py) and the aims.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ PEERS = {  # which peer can do which kind of samples, and the layout that it is 
     "grid_sample": {"float": "interleaved"},
 }
 KINDS = ("8", "16", "float")
+SLOW = ("pillow", "ffmpeg", "grid_sample")  # measured with 33^3 only
 SIMD_PACKAGE = "pillow-simd==12.1.1.post0"
 # Additions and multiplications of a pixel: curves 3 x 4, weights 4 and differences 6, four nodes
 # of three channels 21, mix 3 x 3, scale and round 3 x 2.
@@ -108,9 +111,14 @@ def python_of(peer: str, folder: Path) -> str:
     return str(python)
 
 
+@lru_cache(maxsize=1)  # cases of one kind and size follow each other
+def our_photo(kind: str, height: int, width: int) -> np.ndarray:
+    return photo_like(kind, height, width)
+
+
 def our_render(case: Case, layout: str) -> Callable[[], None]:
     """Renders the case's picture once per call."""
-    image = photo_like(case.kind, case.height, case.width)
+    image = our_photo(case.kind, case.height, case.width)
     source = native.Frame.of(image)
     if layout == "planar":
         name = {"8": "planar8", "16": "planar16", "float": "planarf32"}[case.kind]
@@ -129,7 +137,7 @@ def our_render(case: Case, layout: str) -> Callable[[], None]:
 
 
 def runs_of(peer: str, megapixels: int, runs: int) -> int:
-    """Fewer runs of what takes long; each of FFmpeg's is the mean of six frames anyway."""
+    """Fewer runs of what takes long; each of FFmpeg's is the mean of some frames anyway."""
     return max(2, runs // (3 if megapixels > 12 or peer in ("ffmpeg", "grid_sample") else 1))
 
 
@@ -199,13 +207,18 @@ def own_rows(megapixels: int, kind: str, arguments: argparse.Namespace) -> Itera
             yield row | compared(mine, times[str((33, threads))])
 
 
-def cases(arguments: argparse.Namespace) -> Iterator[tuple[int, Case]]:
-    """12 MP with both LUT sizes, larger photos with 33^3."""
+def cases(arguments: argparse.Namespace) -> Iterator[tuple[int, Case, str]]:
+    """12 MP with both LUT sizes and each number of threads, larger photos with 33^3 and the most
+    threads, each with its peers."""
     for megapixels in arguments.megapixels:
+        large = megapixels > 12
         for kind in KINDS:
-            for lut_size in (33,) if megapixels > 12 else (33, 65):
-                for threads in arguments.threads:
-                    yield megapixels, Case(kind, *SIZES[megapixels], lut_size, threads)
+            for lut_size in (33,) if large else (33, 65):
+                for threads in [max(arguments.threads)] if large else arguments.threads:
+                    case = Case(kind, *SIZES[megapixels], lut_size, threads)
+                    for peer in arguments.peers:
+                        if case.kind in PEERS[peer] and (lut_size == 33 or peer not in SLOW):
+                            yield megapixels, case, peer
 
 
 def limits_of(row: Row, memory_ms: float, gflops: float) -> Row:
@@ -241,19 +254,42 @@ def render_rows(arguments: argparse.Namespace, gflops: dict[str, float]) -> list
     def add(row: Row, kind: str) -> None:
         key = (row["megapixels"], kind, row["threads"])
         if key not in memory_ms:
-            picture = photo_like(kind, *SIZES[row["megapixels"]])
+            picture = our_photo(kind, *SIZES[row["megapixels"]])
             memory_ms[key] = copy_ms(picture, row["threads"], arguments.runs)
         row |= limits_of(row, memory_ms[key], gflops[str(row["threads"])])
         rows.append(row)
         show(row)
 
-    for megapixels, case in cases(arguments):
-        for peer in (name for name in arguments.peers if case.kind in PEERS[name]):
-            add(peer_row(megapixels, case, peer, arguments), case.kind)
+    for megapixels, case, peer in cases(arguments):
+        add(peer_row(megapixels, case, peer, arguments), case.kind)
     for kind in KINDS:
         for row in own_rows(arguments.megapixels[0], kind, arguments):
             add(row, kind)
     return rows
+
+
+def whole_rows(bake: Row) -> Iterator[Row]:
+    """Bake and render together of a 12 MP photo against the network for every pixel."""
+    found = [row for row in bake["rows"] if row["task"] == "12 MP"]
+    for theirs in (row for row in found if row["who"].startswith("pytorch")):
+        for ours in (row for row in found if row["who"].startswith("ours")):
+            if ours["threads"] != theirs["threads"]:
+                continue
+            precision = ours["who"].split()[-1]
+            yield {
+                "case": f"bake_and_render-{precision}-{ours['lut_size']}-{ours['threads']}t",
+                "format": "8 interleaved",
+                "megapixels": 12,
+                "lut_size": ours["lut_size"],
+                "threads": ours["threads"],
+                "peer": theirs["who"],
+                "ours_ms": ours["median_ms"],
+                "ours_p95_ms": ours["p95_ms"],
+                "peer_ms": theirs["median_ms"],
+                "peer_p95_ms": theirs["p95_ms"],
+                "ratio": round(theirs["median_ms"] / ours["median_ms"], 3),
+                "n": ours["n"],
+            }
 
 
 def parse() -> argparse.Namespace:
@@ -287,6 +323,13 @@ def main() -> None:
         record["bake"] = bake_record(
             arguments.threads, arguments.runs, gflops, quick=arguments.quick
         )
+        for row in whole_rows(record["bake"]):
+            record["rows"].append(row)
+            print(
+                f"{row['case']:46} {row['ours_ms']:9.2f} ms, peer {row['peer_ms']:9.0f} ms "
+                f"({row['peer']}), {row['ratio']:6.0f}x",
+                file=sys.stderr,
+            )
     record["aims"] = verdicts(record)
     arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     print(table(record["aims"]))
