@@ -1,7 +1,7 @@
 // How both families are spoken to, and what is measured on a photo.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+#include <iterator>
 
 #include "sdk/prompt.h"
 
@@ -45,14 +45,18 @@ std::vector<Measure> Measures() {
   return all;
 }
 
+// A number with zeros before it.
+std::string Padded(int value, size_t digits) {
+  const std::string text = std::to_string(value);
+  return std::string(digits - std::min(digits, text.size()), '0') + text;
+}
+
 std::vector<std::string> SliderPieces() {
   std::vector<std::string> pieces;
   for (const char* name : kSliders) {
     for (const char* sign : {"+", "-"}) {
       for (int tens = 0; tens < 11; ++tens) {
-        char digits[8];
-        std::snprintf(digits, sizeof(digits), "%02d", tens);
-        pieces.push_back(std::string(name) + sign + digits);
+        pieces.push_back(std::string(name) + sign + Padded(tens, 2));
       }
     }
   }
@@ -76,10 +80,8 @@ std::vector<std::string> MeasurePieces() {
   std::vector<std::string> pieces;
   for (const Measure& measure : Measures()) {
     for (int level = 0; level < kLevels; ++level) {
-      char piece[16];
-      std::snprintf(piece, sizeof(piece), "<%c%04d=%02d>", kChannels[measure.channel],
-                    measure.quantile, level);
-      pieces.push_back(piece);
+      pieces.push_back(std::string("<") + kChannels[measure.channel] +
+                       Padded(measure.quantile, 4) + "=" + Padded(level, 2) + ">");
     }
   }
   return pieces;
