@@ -1,0 +1,2 @@
+#include "settings.h"
+#include "ops/bake/bake_pack.cc"

@@ -1,0 +1,2 @@
+#include "settings.h"
+#include "ops/render/render_prepare.cc"

@@ -1,0 +1,7 @@
+// Highway's own code, from the submodule. Linux links the system's library instead.
+#if defined(__APPLE__)
+#include "hwy/abort.cc"
+#include "hwy/aligned_allocator.cc"
+#include "hwy/per_target.cc"
+#include "hwy/targets.cc"
+#endif

@@ -1,0 +1,1 @@
+../../../../kernels/metal/render.metal
