@@ -19,6 +19,19 @@ HWY_BEFORE_NAMESPACE();
 namespace vera {
 namespace HWY_NAMESPACE {
 
+// Calls work(i) for each i below count, four in a round: loops of few instructions.
+template <class Work>
+HWY_INLINE void InFours(size_t count, const Work& work) {
+  size_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    work(i);
+    work(i + 1);
+    work(i + 2);
+    work(i + 3);
+  }
+  for (; i < count; ++i) work(i);
+}
+
 // The samples at and after each cell lie side by side: one load of 8 bytes a pixel brings both,
 // where a gather of single floats would be two. Uses block.out and block.node[0] in between.
 HWY_INLINE void EvalCurves(const PreparedLook& look, float code_max, size_t count, Block& block) {
@@ -39,9 +52,9 @@ HWY_INLINE void EvalCurves(const PreparedLook& look, float code_max, size_t coun
       hn::Store(hn::Sub(t, hn::ConvertTo(d, cell)), d, block.position[c] + i);
       hn::Store(cell, di, block.node[0] + i);
     }
-    for (size_t i = 0; i < count; ++i) {
+    InFours(count, [&](size_t i) HWY_ATTR {
       std::memcpy(pairs + 2 * i, curve + block.node[0][i], 2 * sizeof(float));
-    }
+    });
     for (size_t i = 0; i < count; i += hn::Lanes(d)) {
       V low, high;
       hn::LoadInterleaved2(d, pairs + 2 * i, low, high);
@@ -105,20 +118,20 @@ HWY_INLINE void Blend(const PreparedLook& look, size_t count, Block& block) {
   const float* HWY_RESTRICT nodes = look.nodes.get();
   const ptrdiff_t n = look.lut_size;
   const float* HWY_RESTRICT far_nodes = nodes + 4 * (1 + n + n * n);
-  for (size_t i = 0; i < count; ++i) {
+  InFours(count, [&](size_t i) HWY_ATTR {
     const ptrdiff_t first = block.node[0][i];
     const float* a = nodes + first;
     const float* b = nodes + block.node[1][i];
     const float* c = nodes + block.node[2][i];
     const float* e = far_nodes + first;
     for (size_t lane = 0; lane < 4; lane += hn::Lanes(d4)) {
-      auto sum = hn::Mul(hn::Set(d4, block.weight[0][i]), hn::LoadU(d4, a + lane));
-      sum = hn::Add(sum, hn::Mul(hn::Set(d4, block.weight[1][i]), hn::LoadU(d4, b + lane)));
-      sum = hn::Add(sum, hn::Mul(hn::Set(d4, block.weight[2][i]), hn::LoadU(d4, c + lane)));
-      sum = hn::Add(sum, hn::Mul(hn::Set(d4, block.weight[3][i]), hn::LoadU(d4, e + lane)));
-      hn::Store(sum, d4, block.out + 4 * i + lane);
+      const auto term = [&](int k, const float* node) HWY_ATTR {
+        return hn::Mul(hn::Set(d4, block.weight[k][i]), hn::LoadU(d4, node + lane));
+      };
+      const auto outer = hn::Add(term(0, a), term(1, b)), inner = hn::Add(term(2, c), term(3, e));
+      hn::Store(hn::Add(outer, inner), d4, block.out + 4 * i + lane);
     }
-  }
+  });
 }
 
 // The cell's low corner and the three fractions.
