@@ -18,6 +18,7 @@ from vera_mobile.native.sdk import COLOR_SPACES, CError
 from vera_mobile.retoucher import Auto, Param, Style
 from vera_mobile.runtime import Planner
 
+PAIR_TASK = 3  # vera_task_kind
 STAGES = ("prepare", "vision", "prefill", "decode", "head", "reference", "bake")
 _P, _I, _E = ctypes.c_void_p, ctypes.c_int32, ctypes.POINTER(CError)
 _ENCODE = ctypes.CFUNCTYPE(_I, _P, _P, _P, _E)
@@ -220,6 +221,14 @@ class CoreLook:
         return buffer.value.decode()
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """The reference task: two arrays that outlive the plan."""
+
+    before: np.ndarray
+    after: np.ndarray
+
+
 class CoreRetoucher:
     """vera_retoucher on a Python planner."""
 
@@ -232,7 +241,12 @@ class CoreRetoucher:
         )  # fmt: skip
         error.check()
 
-    def task(self, task: Auto | Style | Param) -> CTask:
+    def task(self, task: Auto | Style | Param | Pair) -> CTask:
+        if isinstance(task, Pair):
+            made = CTask(ctypes.sizeof(CTask), PAIR_TASK)
+            self._frames = [Frame.of(picture).c_view() for picture in (task.before, task.after)]
+            made.before, made.after = (ctypes.addressof(frame) for frame in self._frames)
+            return made
         made = CTask(ctypes.sizeof(CTask), (Auto, Style, Param).index(type(task)))
         if isinstance(task, Style):
             made.wish = task.wish.encode()
@@ -244,7 +258,7 @@ class CoreRetoucher:
     def plan(
         self,
         image: np.ndarray | None,
-        task: Auto | Style | Param,
+        task: Auto | Style | Param | Pair,
         *,
         instant: bool = False,
         space: str = "srgb",

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from core_client import CoreBundle, CoreLook, CoreRetoucher
+from core_client import CoreBundle, CoreLook, CoreRetoucher, Pair
 from make_case import MIXES, STRENGTHS, TASKS, case_photo, make_case, sha256
 
 from vera_mobile import native
@@ -24,7 +24,7 @@ from vera_mobile.errors import Cancelled, FileError, InvalidArgument
 from vera_mobile.image import Photo
 from vera_mobile.look import GROUPS
 from vera_mobile.model.pixels import vision_pixels
-from vera_mobile.retoucher import Auto, Param, Retoucher, Sampling, Style
+from vera_mobile.retoucher import Auto, Param, Reference, Retoucher, Sampling, Style
 from vera_mobile.runtime import ExecuTorchPlanner
 
 HERE = Path(__file__).parent
@@ -121,6 +121,23 @@ def test_deep_photos_are_planned_alike(
     wanted = retoucher.plan(Photo.from_array(wide.astype(np.uint16)), Auto())
     got = core.plan(wide.astype(np.uint16), Auto())
     assert np.array_equal(got.latents, wanted.latents)
+
+
+def test_a_pair_is_planned_alike(
+    core: CoreRetoucher, retoucher: Retoucher, pixels: np.ndarray
+) -> None:
+    edited = np.ascontiguousarray(255 - (255 - pixels) // 2)[: pixels.shape[0] // 2 * 2 : 2, ::2]
+    edited = np.ascontiguousarray(edited)
+    photo = Photo.from_array(pixels)
+    wanted = retoucher.plan(photo, Reference(photo, Photo.from_array(edited)))
+    got = core.plan(None, Pair(pixels, edited))
+    assert np.array_equal(got.latents, wanted.latents)
+    assert got.text == "" == wanted.text
+    assert got.order == ["prepare 0.00", "reference 0.50", "look", "reference 1.00"]
+    with pytest.raises(InvalidArgument, match="same picture twice"):
+        core.plan(None, Pair(pixels, pixels.copy()))
+    with pytest.raises(InvalidArgument, match="the aspect may not"):
+        core.plan(None, Pair(pixels, np.ascontiguousarray(pixels[:100])))
 
 
 def test_looks_are_read_as_they_were_written(
