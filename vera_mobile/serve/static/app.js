@@ -27,7 +27,7 @@ function DropZone({ limits, busy, onFile }) {
     <button class="primary" disabled=${busy} onClick=${() => input.current.click()}>Choose a photo</button>
     <input ref=${input} type="file" accept=${TYPES} hidden aria-label="Photo"
       onChange=${(e) => e.target.files[0] && onFile(e.target.files[0])} />
-    <p class="hint">JPEG, PNG, TIFF or WebP${limits ? `, up to ${Math.round(limits.upload_bytes / 2 ** 20)} MB` : ""}.
+    <p class="hint">JPEG, PNG, TIFF or WebP${limits ? `, up to ${Math.round(limits.upload_bytes / 2 ** 20)}\u00a0MB` : ""}.
       It does not leave this machine.</p>
   </div>`;
 }
@@ -63,7 +63,7 @@ function Downloads({ look, strengths }) {
   const link = (what, words, kind) => html`<a class=${kind} download href=${client.address(look, what, strengths)} id=${`save-${what}`}>${words}</a>`;
   return html`<section class="card saves" aria-labelledby="saves-title">
     <h2 id="saves-title">Keep it</h2>
-    <div class="row">${link("photo", "Photo", "primary")}${link("cube", ".cube LUT", "")}${link("look", "Look (JSON)", "")}</div>
+    <div class="row">${link("photo", "Photo", "primary")}${link("cube", ".cube", "")}${link("look", "Look, JSON", "")}</div>
     <p class="hint">The photo is rendered at its full size, with its metadata and colour profile.</p>
   </section>`;
 }
