@@ -9,6 +9,8 @@ import numpy as np
 
 from vera_mobile.export.built import BuiltPart
 from vera_mobile.export.recipes import Recipe
+from vera_mobile.model.config import ModelConfig
+from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
 
 
@@ -18,8 +20,21 @@ class Backend(Protocol):
     def parts(self, recipe: Recipe) -> tuple[str, ...]:
         """The parts of a bundle."""
 
+    def plans_first(self, recipe: Recipe, config: ModelConfig) -> bool:
+        """Whether the module's `prepare_plans` has to run, once, before the parts."""
+
     def weights(self, name: str) -> tuple[str, ...]:
         """The parts of the model (vera_mobile.model.vlm.PARTS) whose weights a part holds."""
+
+    def prepare_plans(
+        self,
+        model: VeraModel,
+        recipe: Recipe,
+        calibration: np.ndarray | None,
+        folder: Path,
+        vocabulary: Vocabulary,
+    ) -> None:
+        """Plans the calibration photos with the checkpoint; `build` finds it in `folder`."""
 
     def build(
         self,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from vera_mobile.bundle import OperatorCount, TensorSpec
 
+PLANS = "plans"  # a stage before the parts: the checkpoint's plans of the calibration photos
+
 
 @dataclass(frozen=True)
 class BuiltPart:

@@ -35,6 +35,11 @@ def add_export(commands: Any) -> None:
     p.add_argument("--recipe", default="android-int4", help="see --list-recipes")
     p.add_argument("--out", help="folder of the bundle")
     p.add_argument("--photos", metavar="DIR", help="photos to calibrate 8-bit ranges with")
+    p.add_argument(
+        "--calibration-photos", type=int, metavar="N",
+        help=f"how many of them (default {CALIBRATION_PHOTOS}; {LARGE_CALIBRATION_PHOTOS} where "
+        f"the model sees {LARGE_PICTURE} pixels, half a minute each)",
+    )  # fmt: skip
     p.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
     p.add_argument(
         "--with-reference", action=argparse.BooleanOptionalAction, default=None,
@@ -84,6 +89,10 @@ def run_export(args: argparse.Namespace, console: Console) -> int:
         return 0
     if not args.out:
         raise InvalidArgument("--out is missing: name the folder of the bundle")
+    if args.calibration_photos is not None and args.calibration_photos < 1:
+        raise InvalidArgument(
+            f"--calibration-photos is {args.calibration_photos}: use a number from 1"
+        )
     source = checkpoint_path(args.checkpoint)
     check_before_export(source, args.recipe, args.out)
     with open_checkpoint(args.checkpoint) as folder:
@@ -101,7 +110,7 @@ def export_folder(folder: Path, args: argparse.Namespace, console: Console) -> i
     config = read_config(folder / CONFIG_FILE)
     chosen = recipe(args.recipe)
     chosen = replace(chosen, reference=holds_reference(chosen, config, args.with_reference))
-    photos = sample_pixels(config, args.photos)
+    photos = sample_pixels(config, args.photos, args.calibration_photos)
     steps: list[str] = []
     with console.bar(100, "export", "%") as bar:
 
@@ -232,14 +241,17 @@ def checkpoint_path(name: str) -> Path:
     return checkpoint_folder(name) if name in CHECKPOINTS else Path(name)
 
 
-def sample_pixels(config: ModelConfig, folder: str | None) -> np.ndarray:
-    """Photos (n, 3, S, S) float32 for calibration and parity: from a folder, else samples."""
+def sample_pixels(config: ModelConfig, folder: str | None, count: int | None = None) -> np.ndarray:
+    """Photos (n, 3, S, S) float32 for calibration and parity: from a folder, else samples.
+
+    count: the most of them; None: fewer of large pictures.
+    """
     from vera_mobile.export.samples import sample_photos
     from vera_mobile.image import Photo
     from vera_mobile.model.pixels import vision_pixels
 
     large = config.vision.image_size >= LARGE_PICTURE
-    most = LARGE_CALIBRATION_PHOTOS if large else CALIBRATION_PHOTOS
+    most = count or (LARGE_CALIBRATION_PHOTOS if large else CALIBRATION_PHOTOS)
     if folder:
         from vera_mobile.train.data import list_photos
 

@@ -14,10 +14,11 @@ from torch.export import Dim, ExportedProgram, export
 
 from vera_mobile.bundle import OperatorCount, TensorSpec
 from vera_mobile.errors import InvalidArgument
-from vera_mobile.export.built import BuiltPart
+from vera_mobile.export.built import PLANS, BuiltPart
 from vera_mobile.export.delegates import DELEGATES, delegate_name
 from vera_mobile.export.packed_form import PackedDecoderForm, PackedEmbedForm
-from vera_mobile.export.recipes import Recipe
+from vera_mobile.export.packed_gptq import INPUTS_FILE, read_inputs, rounded_layers, save_inputs
+from vera_mobile.export.recipes import Recipe, small, table_scheme
 from vera_mobile.export.reference_form import reference_pairs
 from vera_mobile.export.stages import (
     build_part,
@@ -28,6 +29,8 @@ from vera_mobile.export.stages import (
 )
 from vera_mobile.export.vision_form import PackedVisionForm, block_bits
 from vera_mobile.export.vision_ranges import watch
+from vera_mobile.model.config import ModelConfig
+from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.quant.packed import BLOCK, pack
 from vera_mobile.quant.schemes import scheme
@@ -40,6 +43,7 @@ _WEIGHTS = {
     "head": ("retouch_head",),
     "bake": ("renderer",),
     REFERENCE: ("reference_encoder",),
+    PLANS: ("vision", "projector", "decoder", "retouch_head"),
 }
 # what a graph holds beside operators: tuple access and memory planning
 _NOT_OPERATORS = ("getitem", "alloc", "view", "executorch_call_delegate")
@@ -56,6 +60,23 @@ def parts(recipe: Recipe) -> tuple[str, ...]:
 def weights(name: str) -> tuple[str, ...]:
     """The parts of the model whose weights the program `name` holds."""
     return _WEIGHTS[name]
+
+
+def plans_first(recipe: Recipe, config: ModelConfig) -> bool:
+    """Whether the decoder is rounded by what `prepare_plans` writes."""
+    return recipe.own_decoder and recipe.gptq and small(config)
+
+
+def prepare_plans(
+    model: VeraModel,
+    recipe: Recipe,
+    calibration: np.ndarray | None,
+    folder: Path,
+    vocabulary: Vocabulary,
+) -> None:
+    """Answers to the calibration photos for the decoder's GPTQ; `build` finds them in `folder`."""
+    photos = check_calibration(calibration, model.config, recipe)
+    save_inputs(folder / INPUTS_FILE, model, vocabulary, photos)
 
 
 def answer_blocks(vocabulary: int) -> Tensor:
@@ -105,12 +126,16 @@ def _build_packed(model: VeraModel, recipe: Recipe, path: Path) -> BuiltPart:
             f"{config.hidden_size} and feed-forward {config.intermediate_size}: its kernel needs "
             "multiples of 32; use android-int4-xnnpack."
         )
-    used, width = scheme(recipe.embedding), config.hidden_size
+    embedding, width = table_scheme(recipe, model.config), config.hidden_size
+    used = scheme(embedding)
     table = pack(model.decoder.embedding.weight, used.weight_bits, used.group_size or 32)
+    language, more = scheme(recipe.language), {}
+    calibrated = path.with_name(INPUTS_FILE)
+    if calibrated.is_file():
+        more["rounded"] = rounded_layers(model.decoder, language, read_inputs(calibrated))
+    blocks = answer_blocks(config.vocab_size)
     forms = {
-        "forward": PackedDecoderForm(
-            model.decoder, table, scheme(recipe.language), answer_blocks(config.vocab_size)
-        ),
+        "forward": PackedDecoderForm(model.decoder, table, language, blocks, **more),
         "embed": PackedEmbedForm(table),
     }
     inputs = {
@@ -129,7 +154,7 @@ def _build_packed(model: VeraModel, recipe: Recipe, path: Path) -> BuiltPart:
     return BuiltPart(
         path,
         "executorch",
-        f"{recipe.language}, table {recipe.embedding}",
+        f"{recipe.language}{' by GPTQ' if more else ''}, table {embedding}",
         (
             TensorSpec("embeds", "float32", (1, f"1..{limit}", width)),
             TensorSpec("start", "int64", (1,)),

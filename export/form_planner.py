@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from vera_mobile.errors import InvalidArgument
 from vera_mobile.model.config import ModelConfig
-from vera_mobile.runtime import ANSWER_LOGITS, BAKE_POINTS
+from vera_mobile.runtime import ANSWER_LOGITS, BAKE_POINTS, REFERENCE
 
 
 class FormPlanner:
     """A `Planner` on modules with the signatures of `vera_mobile.export.forms`.
 
-    modules: "vision", "embed", "decoder", "head" and "bake", quantized or not; the decoder's cache
-    is its own, so two planners must not share one decoder. Inputs are not checked.
+    modules: "vision", "embed", "decoder", "head", "bake" and, if wanted, "reference", quantized or
+    not; the decoder's cache is its own, so two planners must not share one decoder. Inputs are not
+    checked.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], config: ModelConfig) -> None:
@@ -53,7 +54,9 @@ class FormPlanner:
         return self._run("head", hidden[None])[0][0]
 
     def encode_reference(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        raise InvalidArgument("Exported forms have no reference encoder: use the checkpoint.")
+        if REFERENCE not in self.modules:
+            raise InvalidArgument("These forms have no reference encoder: use the checkpoint.")
+        return self._run(REFERENCE, before, after)[0][0]
 
     def bake(self, points: np.ndarray, latents: np.ndarray) -> np.ndarray:
         parts = [

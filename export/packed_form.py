@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from vera_mobile.export import decoder_ops
 from vera_mobile.model.language import Decoder, DecoderLayer, rope_tables
-from vera_mobile.quant.packed import PackedMatrix, pack
+from vera_mobile.quant.gptq import Rounded
+from vera_mobile.quant.packed import PackedMatrix, pack, pack_codes
 from vera_mobile.quant.schemes import Scheme
 
 Importance = Callable[[str], Tensor | None]
@@ -35,12 +36,20 @@ class _PackedLayer(nn.Module):
     values: Tensor
 
     def __init__(
-        self, layer: DecoderLayer, decoder: Decoder, used: Scheme, importance: Importance
+        self,
+        layer: DecoderLayer,
+        decoder: Decoder,
+        used: Scheme,
+        importance: Importance,
+        rounded: Callable[[str], Rounded | None],
     ) -> None:
         super().__init__()
         attention, mlp, config = layer.attention, layer.mlp, decoder.config
 
         def packed(name: str, *weights: Tensor) -> _Matrix:
+            given = rounded(name)
+            if given is not None:
+                return _Matrix(pack_codes(given.codes, given.scales))
             joined = torch.cat([weight.detach().float() for weight in weights])
             group = used.group_size or 32
             return _Matrix(pack(joined, used.weight_bits, group, importance(name)))
@@ -79,7 +88,8 @@ class PackedDecoderForm(nn.Module):
 
     Both of the last position. wanted: 0 no logits (zeros), 1 those of `blocks` (others are -inf),
     2 all. The cache (half floats) is part of the program. blocks: (k,) int32 numbers of the blocks
-    of 16 token ids that answers use.
+    of 16 token ids that answers use. importance: of the inputs of a layer's matrix, see `pack`;
+    rounded: its 4-bit weights where they are rounded already.
     """
 
     norm: Tensor
@@ -94,12 +104,19 @@ class PackedDecoderForm(nn.Module):
         used: Scheme,
         blocks: Tensor,
         importance: Callable[[int, str], Tensor | None] = lambda layer, name: None,
+        rounded: Callable[[int, str], Rounded | None] = lambda layer, name: None,
     ) -> None:
         super().__init__()
         decoder_ops.register()
         config = decoder.config
         self.layers = nn.ModuleList(
-            _PackedLayer(cast(DecoderLayer, layer), decoder, used, functools.partial(importance, i))
+            _PackedLayer(
+                cast(DecoderLayer, layer),
+                decoder,
+                used,
+                functools.partial(importance, i),
+                functools.partial(rounded, i),
+            )
             for i, layer in enumerate(decoder.layers)
         )
         self.table = _Matrix(table)

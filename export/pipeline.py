@@ -29,10 +29,10 @@ from vera_mobile.bundle import (
 )
 from vera_mobile.errors import FileError, InternalError, InvalidArgument
 from vera_mobile.export.backends import backend
+from vera_mobile.export.built import PLANS
 from vera_mobile.export.delegates import check_toolchain
 from vera_mobile.export.golden import golden_content
-from vera_mobile.export.onnx import PLANS
-from vera_mobile.export.recipes import Recipe
+from vera_mobile.export.recipes import Recipe, small
 from vera_mobile.export.stages import check_calibration, prefill_limit
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.model.load import CONFIG_FILE, load_checkpoint, read_config, save_checkpoint
@@ -88,7 +88,8 @@ def export_bundle(
             calibration = check_calibration(calibration, config, recipe)
         names = backend(recipe.backend).parts(recipe)
         _write_job(folder, Path(checkpoint), Path(tokenizer_path), recipe, calibration)
-        _run_workers(folder, _rounds(recipe, names), on_progress)
+        cores = 1 if small(config) else CORES  # nano's steps are too short to be shared
+        _run_workers(folder, _rounds(recipe, config, names), cores, on_progress)
         contents: dict[str, Content] = {}
         for name in names:
             contents |= _contents(folder, name, recipe)
@@ -117,21 +118,26 @@ def _write_job(
         np.save(folder / "calibration.npy", calibration, allow_pickle=False)
 
 
-def _rounds(recipe: Recipe, names: Sequence[str]) -> tuple[tuple[tuple[str, ...], ...], ...]:
+def _rounds(
+    recipe: Recipe, config: ModelConfig, names: Sequence[str]
+) -> tuple[tuple[tuple[str, ...], ...], ...]:
     """The stages of each process, the processes of each round.
 
-    Two processes alike in work: Python holds one core, so stages in one cannot overlap. Ranges of
-    ONNX parts come from whole plans, which are made once, before them, with both cores.
+    Two processes alike in work: Python holds one core, so stages in one cannot overlap. Where parts
+    are calibrated with whole plans, these are made once, before them, with both cores.
     """
     second = tuple(name for name in names if name != "decoder")
     builds = (("decoder",), second)
-    if recipe.backend == "onnx" and recipe.needs_calibration:
+    if backend(recipe.backend).plans_first(recipe, config):
         return (((PLANS,),), builds)
     return (builds,)
 
 
 def _run_workers(
-    folder: Path, rounds: Sequence[Sequence[Sequence[str]]], on_progress: Progress | None
+    folder: Path,
+    rounds: Sequence[Sequence[Sequence[str]]],
+    cores: int,
+    on_progress: Progress | None,
 ) -> None:
     finished: list[str] = []
     total = sum(len(names) for workers in rounds for names in workers)
@@ -145,13 +151,15 @@ def _run_workers(
             on_progress(text, len(finished) / total)
 
     for workers in rounds:
-        _run_round(folder, workers, listen)
+        _run_round(folder, workers, max(1, cores // len(workers)), listen)
 
 
 def _run_round(
-    folder: Path, workers: Sequence[Sequence[str]], listen: Callable[[dict[str, Any]], None]
+    folder: Path,
+    workers: Sequence[Sequence[str]],
+    threads: int,
+    listen: Callable[[dict[str, Any]], None],
 ) -> None:
-    threads = CORES // len(workers)
     with ExitStack() as stack:
         processes = [stack.enter_context(_start(folder, names, threads)) for names in workers]
         with ThreadPoolExecutor(len(processes)) as threads:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vera_mobile.errors import FileError, OutOfMemory
 from vera_mobile.export.checkpoint import is_public
 from vera_mobile.export.delegates import check_toolchain
-from vera_mobile.export.recipes import Recipe, recipe
+from vera_mobile.export.recipes import Recipe, recipe, table_scheme
 from vera_mobile.quant.schemes import scheme
 
 if TYPE_CHECKING:
@@ -137,7 +137,10 @@ def bundle_bytes(config: ModelConfig, used: Recipe) -> int:
     }
     if used.own_decoder:  # one table for both, of the embedding's scheme
         del stored["logits"]
-    weights = sum(_stored_bytes(count, getattr(used, name)) for name, count in stored.items())
+    schemes = {name: getattr(used, name) for name in stored}
+    if used.own_decoder:
+        schemes["embedding"] = table_scheme(used, config)
+    weights = sum(_stored_bytes(count, schemes[name]) for name, count in stored.items())
     reference = FLOAT_BYTES * parts["reference_encoder"] if used.reference else 0
     blocks = language.layers + sum(config.vision.depths)
     return weights + reference + BUNDLE_BYTES + BLOCK_BYTES * blocks

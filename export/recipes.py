@@ -10,6 +10,7 @@ from vera_mobile.errors import InvalidArgument
 from vera_mobile.model.config import ModelConfig
 from vera_mobile.quant.schemes import scheme
 
+SMALL_VOCABULARY = 8192
 LARGE_ENCODER = 512  # channels of its last stage: 11 M weights
 # coreml: packages; coreml-pte, vulkan and the makers' NPUs: delegates of ExecuTorch programs
 BACKENDS = ("xnnpack", "coreml", "onnx", "vulkan", "coreml-pte", "qnn", "mediatek", "exynos")
@@ -25,7 +26,8 @@ class Recipe:
     kernel of libvera (embedding and logits then share one table, which has the `embedding` scheme)
     instead of the backend's operators. own_vision: so does the vision tower; vision_block_bits: 8,
     6 or 4, see vera_mobile.export.vision_form.block_bits. reference: the bundle holds the reference
-    encoder, with the scheme of `vision`.
+    encoder, with the scheme of `vision`. gptq: the own decoder's 4 bits are rounded by GPTQ, where
+    the model is small (see `small`).
     """
 
     name: str
@@ -43,6 +45,7 @@ class Recipe:
     own_vision: bool = False
     vision_block_bits: int = 8
     reference: bool = True
+    gptq: bool = False
 
     def __post_init__(self) -> None:
         for part in ("vision", "language", "logits", "embedding", "head", "renderer"):
@@ -54,8 +57,8 @@ class Recipe:
 
     @property
     def needs_calibration(self) -> bool:
-        """True when a part has static ranges, which come from photos."""
-        return scheme(self.vision).activations == "static"
+        """True when ranges or rounding come from photos."""
+        return scheme(self.vision).activations == "static" or self.gptq
 
 
 _QUANTIZED_TOLERANCES: Mapping[str, float] = MappingProxyType(
@@ -93,7 +96,7 @@ def _recipe(
     """schemes: vision, language, logits, embedding, head, renderer."""
     return Recipe(
         name, description, runs_on, *schemes, backend, tolerances, own_decoder, own_vision,
-        vision_block_bits,
+        vision_block_bits, gptq=own_decoder and scheme(schemes[1]).weight_bits == 4,
     )  # fmt: skip
 
 
@@ -223,6 +226,23 @@ RECIPES = {
         ),
     )
 }
+
+
+def small(config: ModelConfig) -> bool:
+    """Whether the language model is small, as nano's: GPTQ takes seconds then, and a table of 8
+    bits in place of 4 half a megabyte."""
+    return config.language.vocab_size <= SMALL_VOCABULARY
+
+
+def table_scheme(recipe: Recipe, config: ModelConfig) -> str:
+    """The scheme of the own decoder's one table: 8 bits where the model is small.
+
+    Nano, 40 test photos, the rest in 4 bits: tokens at the same place of a text written freely 74.9
+    -> 85.4 %, next tokens 97.4 -> 98.7 %, latents 27.7 -> 31.4 dB, for 0.47 MB.
+    """
+    if small(config) and scheme(recipe.embedding).weight_bits < 8:
+        return "int8w"
+    return recipe.embedding
 
 
 def holds_reference(used: Recipe, config: ModelConfig, wanted: bool | None) -> bool:

@@ -38,7 +38,7 @@ def _export(folder: Path, threads: int, names: list[str]) -> None:
     import torch
 
     from vera_mobile.export.backends import backend
-    from vera_mobile.export.onnx import PLANS, prepare_plans
+    from vera_mobile.export.built import PLANS
     from vera_mobile.export.recipes import Recipe
     from vera_mobile.model.load import load_checkpoint
     from vera_mobile.model.tokens import Vocabulary
@@ -55,7 +55,7 @@ def _export(folder: Path, threads: int, names: list[str]) -> None:
         model = load_checkpoint(job["checkpoint"], only=chosen.weights(name))
         if name == PLANS:
             vocabulary = Vocabulary.load(job["tokenizer"])
-            prepare_plans(model, recipe, calibration, folder, vocabulary)
+            chosen.prepare_plans(model, recipe, calibration, folder, vocabulary)
         else:
             built = chosen.build(name, model, recipe, calibration, folder)
             _write_facts(folder / f"{name}.json", built)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from vera_mobile.export.coreml.parts import PARTS, build
 from vera_mobile.export.recipes import Recipe
+from vera_mobile.model.config import ModelConfig
 from vera_mobile.runtime import REFERENCE
 
-__all__ = ["PARTS", "build", "parts", "weights"]
+__all__ = ["PARTS", "build", "parts", "plans_first", "weights"]
 
 _WEIGHTS = {
     "vision": ("vision", "projector"),
@@ -21,6 +22,11 @@ _WEIGHTS = {
 def parts(recipe: Recipe) -> tuple[str, ...]:
     """The packages of a bundle."""
     return tuple(name for name in PARTS if recipe.reference or name != REFERENCE)
+
+
+def plans_first(recipe: Recipe, config: ModelConfig) -> bool:
+    """False: nothing of these packages is calibrated."""
+    return False
 
 
 def weights(name: str) -> tuple[str, ...]:

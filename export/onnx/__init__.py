@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vera_mobile.errors import FileError, InvalidArgument
-from vera_mobile.export.built import BuiltPart
+from vera_mobile.export.built import PLANS, BuiltPart
 from vera_mobile.export.onnx import graphs
 from vera_mobile.export.onnx.quantize import quantize
 from vera_mobile.export.onnx.samples import PLANS_FILE, Plan, plan_photos, read_plans, save_plans
@@ -45,12 +45,12 @@ if TYPE_CHECKING:
 __all__ = [
     "KIND",
     "PARTS",
-    "PLANS",
     "PREFILL",
     "STEP",
     "WEIGHTS",
     "build",
     "parts",
+    "plans_first",
     "prepare_plans",
     "weights",
 ]
@@ -58,7 +58,6 @@ __all__ = [
 KIND = "onnx"
 PREFILL, STEP, WEIGHTS = "prefill.onnx", "step.onnx", "weights.data"
 _GRAPH = "model.onnx"
-PLANS = "plans"  # what the parts' ranges are taken from, made before them and once
 _WEIGHTS = {
     PLANS: ("vision", "projector", "decoder", "retouch_head"),
     "vision": ("vision", "projector"),
@@ -74,6 +73,11 @@ _WEIGHTS = {
 def parts(recipe: Recipe) -> tuple[str, ...]:
     """The parts of a bundle: `look` joins head and bake, so that a phone has one call for both."""
     return tuple(name for name in PARTS if recipe.reference or name != REFERENCE)
+
+
+def plans_first(recipe: Recipe, config: ModelConfig) -> bool:
+    """Whether the parts need the plans that `prepare_plans` writes."""
+    return recipe.needs_calibration
 
 
 def weights(name: str) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ from vera_mobile.runtime import (
 
 # float32 on both sides, sums in another order: measured 6e-7 at values of size 1
 FLOAT_TOLERANCE = 1e-5
-REFERENCE_DB = 20.0
+# what 8 bits leave of a pair's latents with random weights: 50.1 and 51.1 measured
+REFERENCE_DB = 40.0
 
 
 def _tiny() -> ModelConfig:
@@ -144,7 +145,6 @@ def test_the_reference_encoder_is_near_pytorch(
         got = ExecuTorchPlanner(host).encode_reference(*pair)
         assert np.abs(expected - got).max() < FLOAT_TOLERANCE
         eight_bits = ExecuTorchPlanner(android).encode_reference(*pair)
-        # random weights: measured 99.0 dB
         assert sqnr_db(expected, eight_bits) > REFERENCE_DB
 
 
@@ -244,7 +244,7 @@ def test_the_same_export_gives_the_same_bytes(
 
 def test_manifest_names_what_runs_where(android: Bundle) -> None:
     decoder = android.manifest.files["decoder"]
-    assert decoder.quantization == "int4w_g32_int8dyn, table int4w_g32"
+    assert decoder.quantization == "int4w_g32_int8dyn by GPTQ, table int8w"
     by_backend = {(one.name, one.backend): one.count for one in decoder.operators}
     assert by_backend == {
         ("vera::decoder_layer.out", "libvera"): 2,

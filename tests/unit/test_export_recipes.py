@@ -27,12 +27,22 @@ def test_a_recipe_with_an_unknown_scheme_or_backend_cannot_be_made() -> None:
         dataclasses.replace(RECIPES["host-fp32"], backend="metal")
 
 
-def test_only_static_vision_needs_calibration() -> None:
+def test_only_static_ranges_and_gptq_need_calibration() -> None:
     assert [name for name, one in RECIPES.items() if one.needs_calibration] == [
         "android-int4",
         "android-int8",
         "android-int4-xnnpack",
         "npu-onnx-int8",
+        "android-vulkan",
+        "ios-coreml-pte",
+        "android-qnn-int8",
+        "android-mediatek-int8",
+        "android-exynos-int8",
+    ]
+    assert [name for name, one in RECIPES.items() if one.gptq] == [
+        "android-int4",
+        "android-vulkan",
+        "ios-coreml-pte",
         "android-qnn-int8",
         "android-mediatek-int8",
         "android-exynos-int8",
