@@ -1,6 +1,6 @@
 // The tetrahedron of a pixel: the walk from the low corner of its cell to the high one, the axis
-// with the largest fraction first. Its four nodes weigh 1 - high, high - middle, middle - low and low of
-// the sorted fractions.
+// with the largest fraction first. Its four nodes weigh 1 - high, high - middle, middle - low and
+// low of the sorted fractions.
 #if defined(VERA_OPS_RENDER_WALK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef VERA_OPS_RENDER_WALK_INL_H_
 #undef VERA_OPS_RENDER_WALK_INL_H_
@@ -27,7 +27,6 @@ struct Steps {
   int32_t r, g, b;
 };
 HWY_INLINE Steps FixedSteps(int32_t n) { return {kFixedNode, 4, kFixedNode * n * n}; }
-HWY_INLINE Steps FloatSteps(int32_t n) { return {4, 4 * n, 4 * n * n}; }
 
 // Indices of the four nodes along the walk from `first`. Where fractions are equal either order is
 // right: the node in question has weight 0.
