@@ -162,9 +162,9 @@ def _run_round(
 ) -> None:
     with ExitStack() as stack:
         processes = [stack.enter_context(_start(folder, names, threads)) for names in workers]
-        with ThreadPoolExecutor(len(processes)) as threads:
+        with ThreadPoolExecutor(len(processes)) as pool:
             jobs = [
-                threads.submit(_follow, process, folder, names, listen)
+                pool.submit(_follow, process, folder, names, listen)
                 for process, names in zip(processes, workers, strict=True)
             ]
             try:

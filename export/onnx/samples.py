@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def plan_photos(
 
 def save_plans(path: Path, plans: Sequence[Plan]) -> None:
     """Writes plans to a .npz file, which is there as a whole or not at all."""
-    values = {
+    values: dict[str, Any] = {
         f"{name}_{index}": np.asarray(getattr(plan, name))
         for index, plan in enumerate(plans)
         for name in ("embeds", "prompt", "hidden", "latents")
