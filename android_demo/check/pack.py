@@ -26,17 +26,20 @@ def entry(name: str, offset: int, alignment: int) -> zipfile.ZipInfo:
 def main() -> int:
     base, out, *names = map(Path, sys.argv[1:])
     files = [f for n in names for f in (sorted(n.rglob("*.so")) if n.is_dir() else [n])]
-    with zipfile.ZipFile(base) as source, open(out, "wb") as stream:
-        with zipfile.ZipFile(stream, "w") as target:
-            for info in source.infolist():
-                data = source.read(info)
-                if info.compress_type == zipfile.ZIP_STORED:
-                    target.writestr(entry(info.filename, stream.tell(), 4), data)
-                else:
-                    target.writestr(info.filename, data, zipfile.ZIP_DEFLATED)
-            for file in files:
-                alignment = PAGE if file.suffix == ".so" else 4
-                target.writestr(entry(file.as_posix(), stream.tell(), alignment), file.read_bytes())
+    with (
+        zipfile.ZipFile(base) as source,
+        open(out, "wb") as stream,
+        zipfile.ZipFile(stream, "w") as target,
+    ):
+        for info in source.infolist():
+            data = source.read(info)
+            if info.compress_type == zipfile.ZIP_STORED:
+                target.writestr(entry(info.filename, stream.tell(), 4), data)
+            else:
+                target.writestr(info.filename, data, zipfile.ZIP_DEFLATED)
+        for file in files:
+            alignment = PAGE if file.suffix == ".so" else 4
+            target.writestr(entry(file.as_posix(), stream.tell(), alignment), file.read_bytes())
     return 0
 
 

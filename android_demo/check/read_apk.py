@@ -1,4 +1,4 @@
-"""Reads a signed APK back: package, activities, permissions, classes, and pages of its libraries."""
+"""Reads a signed APK back: package, activities, permissions, classes, pages of its libraries."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ def main() -> int:
     count = 0
     for file in sorted(stubs.rglob("*.java")):
         package, name = file.relative_to(stubs).parent, file.stem
-        signatures = "\n".join(
-            pyi.read_text() for pyi in site.glob(f"{package}/**/*.pyi") if name in pyi.read_text()
-        )
+        folder = site / "android-stubs" / package.relative_to("android")
+        texts = [pyi.read_text() for pyi in folder.glob("**/*.pyi")]
+        signatures = "\n".join(text for text in texts if f"class {name}" in text)
         start = signatures.find(f"class {name}")
         for member in members(file.read_text()):
             count += 1

@@ -1,13 +1,13 @@
 package ai.vera.demo
 
 import ai.vera.mobile.VeraException
-import ai.vera.mobile.VeraOptions
 import ai.vera.mobile.VeraRetoucher
 import android.app.Activity
 import android.app.ActivityManager
 import android.content.Context
 import android.os.Build
 import android.os.Bundle
+import android.os.Debug
 import android.view.WindowManager
 import android.widget.TextView
 import java.io.File
@@ -22,12 +22,14 @@ import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
+import org.json.JSONException
 import org.json.JSONObject
 
 /**
  * The cases of `vera bench run`, for `vera bench phone`:
- * `am start -n ai.vera.demo/.BenchActivity --es bundle NAME --es out FILE [--es unit cpu]`.
- * Both names are of this app's external files; an error is written to FILE.error.
+ * `am start -n ai.vera.demo/.BenchActivity --es bundle NAME --es out FILE [--es unit cpu]
+ * [--ei repeats 9] [--ei in_a_row 10]`. The bundle is bundles/NAME of this app's external files and
+ * FILE is written there, whole; what cannot be measured is a refusal with its reason.
  */
 public class BenchActivity : Activity() {
     private val scope = CoroutineScope(SupervisorJob() + UiDispatcher)
@@ -38,41 +40,44 @@ public class BenchActivity : Activity() {
         window.addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON)
         screen = TextView(this)
         setContentView(screen)
-        val files = BundleStore(this).files()
+        val store = BundleStore(this)
         val bundle = plainName(intent.getStringExtra("bundle") ?: BundleStore.NAME)
         val out = plainName(intent.getStringExtra("out") ?: "bench.json")
-        val cpuOnly = intent.getStringExtra("unit") == "cpu"
         if (bundle == null || out == null) {
             finish()
             return
         }
-        scope.launch { run(File(files, bundle), File(files, out), cpuOnly) }
+        scope.launch { run(store.folder(bundle), File(store.files(), out)) }
     }
 
     private suspend fun run(
         bundle: File,
-        out: File,
-        cpuOnly: Boolean
+        out: File
     ) {
-        val failure = File(out.path + ".error")
-        try {
-            val result = measure(bundle, cpuOnly)
-            withContext(Dispatchers.IO) {
-                failure.delete()
-                write(out, result.toString(1) + "\n")
+        val result =
+            try {
+                measure(bundle)
+            } catch (error: VeraException) {
+                refusal(error.message.orEmpty())
+            } catch (error: JSONException) {
+                refusal("bundle.json cannot be read (${error.message})")
+            } catch (error: IOException) {
+                refusal("bundle.json cannot be read (${error.message})")
             }
-            screen.text = getString(R.string.saved, out.path)
-        } catch (error: VeraException) {
-            withContext(Dispatchers.IO) { write(failure, "${error.code} ${error.message}\n") }
-            screen.text = error.message
-        }
+        withContext(Dispatchers.IO) { write(out, result.toString(1) + "\n") }
         finish()
     }
 
-    private suspend fun measure(
-        bundle: File,
-        cpuOnly: Boolean
-    ): JSONObject {
+    private fun refusal(reason: String): JSONObject =
+        JSONObject().put("format", "vera-bench-refusal").put("unit", unit()).put("reason", reason)
+
+    private fun unit(): String = intent.getStringExtra("unit") ?: "cpu"
+
+    private suspend fun measure(bundle: File): JSONObject {
+        val facts = withContext(Dispatchers.IO) { BundleFacts.read(bundle, now()) }
+        if (facts.getString("unit") != unit()) {
+            return refusal("this bundle's recipe runs on the ${facts.getString("unit")}")
+        }
         var latest: VeraRetoucher? = null
         val device =
             BenchDevice(
@@ -80,18 +85,16 @@ public class BenchActivity : Activity() {
                 os = "Android ${Build.VERSION.RELEASE}",
                 cores = Runtime.getRuntime().availableProcessors(),
                 ramBytes = ramBytes(),
-                memoryMb = { memoryMb().toDouble() },
+                memoryMb = { Debug.getPss() * 1024 / 1e6 },
                 thermal = { latest?.thermal?.name?.lowercase() }
             )
-        val options = VeraOptions(cpuOnly = cpuOnly)
-        val probe = VeraRetoucher.open(this, bundle, options)
-        val unit = if (probe.isGpu) "gpu" else "cpu" // of the render; the model is on the CPU
-        probe.close()
-        val facts = withContext(Dispatchers.IO) { BundleFacts.read(bundle, unit, now()) }
         val runner =
-            BenchRunner(device) {
-                VeraRetoucher.open(this, bundle, options).also { latest = it }
-            }
+            BenchRunner(
+                device,
+                repeats = intent.getIntExtra("repeats", 9).coerceIn(1, 1000),
+                inARow = intent.getIntExtra("in_a_row", 10).coerceIn(1, 100),
+                renderer = { latest?.rendererName }
+            ) { VeraRetoucher.open(this, bundle).also { latest = it } }
         return runner.run(facts) { screen.text = it }
     }
 

@@ -37,14 +37,16 @@ internal class BenchDevice(
  * The cases of `vera bench run` on a phone: opening, plans, instant looks, bakes and renders of 2, 12
  * and 48 MP; the result is a JSON object of the schema in vera_mobile/bench/results.py.
  *
- * [open] opens the bundle anew. Photos are a fixed gradient with noise. Memory is looked at after
+ * [open] opens the bundle anew; [renderer] says what rendered. Photos are a fixed gradient with noise. Memory is looked at after
  * each round, not within it.
  */
 internal class BenchRunner(
     private val device: BenchDevice,
     private val repeats: Int = 9,
+    private val inARow: Int = 10,
     private val maxTokens: Int = 120,
     private val megapixels: List<Int> = listOf(2, 12, 48),
+    private val renderer: () -> String? = { null },
     private val nanoTime: () -> Long = System::nanoTime,
     private val open: suspend () -> Retoucher
 ) {
@@ -88,7 +90,7 @@ internal class BenchRunner(
     ): Look {
         val photo = picture(2)
         var look: Look? = null
-        repeat(repeats + 1) {
+        repeat(maxOf(repeats + 1, inARow)) {
             onStep("plan ${it + 1}")
             look = plan(retoucher, photo, options())
             val spent = checkNotNull(look).timingsMs
@@ -195,8 +197,14 @@ internal class BenchRunner(
             .put("celsius", pair("before", null, "after", null))
 
     private fun settings(): JSONObject =
-        JSONObject().put("task", "auto").put("repeats", repeats).put("threads", 0)
-            .put("max_tokens", maxTokens).put("photo_megapixels", 2)
+        JSONObject().put("task", "auto").put("repeats", repeats).put("in_a_row", inARow)
+            .put(
+                "threads",
+                0
+            ).put(
+                "renderer",
+                renderer() ?: JSONObject.NULL
+            ).put("max_tokens", maxTokens).put("photo_megapixels", 2)
 
     companion object {
         private const val NANOS_PER_MS = 1_000_000.0

@@ -4,11 +4,18 @@ import java.io.File
 import java.security.MessageDigest
 import org.json.JSONObject
 
-/** "bundle" and "files" of a benchmark result, from a bundle's folder. */
+/** What runs a bundle's programs, and "bundle" and "files" of a benchmark result, from a bundle's folder. */
 internal object BundleFacts {
+    /** "cpu", "gpu" or "npu": what runs the programs of a recipe. */
+    fun unitOf(recipe: String): String =
+        when {
+            "vulkan" in recipe -> "gpu"
+            listOf("qualcomm", "qnn", "mediatek", "exynos").any { it in recipe } -> "npu"
+            else -> "cpu"
+        }
+
     fun read(
         folder: File,
-        unit: String,
         date: String
     ): JSONObject {
         val manifest = File(folder, "bundle.json").readBytes()
@@ -26,10 +33,14 @@ internal object BundleFacts {
                 "%02x".format(it)
             }
         val commit = json.opt("commit") ?: JSONObject.NULL
+        val recipe = json.getString("recipe")
         val bundle =
-            JSONObject().put("name", json.getString("name")).put("recipe", json.getString("recipe"))
+            JSONObject().put("name", json.getString("name")).put("recipe", recipe)
                 .put("size_bytes", total).put("sha256", hash).put("commit", commit)
-        return JSONObject().put("date", date).put("commit", JSONObject.NULL).put("unit", unit)
+        return JSONObject().put(
+            "date",
+            date
+        ).put("commit", JSONObject.NULL).put("unit", unitOf(recipe))
             .put("bundle", bundle).put("files", sizes)
     }
 }

@@ -19,7 +19,7 @@ internal class BundleStore(
 
     fun files(): File = context.getExternalFilesDir(null) ?: context.filesDir
 
-    fun folder(name: String = NAME): File = File(files(), name)
+    fun folder(name: String = NAME): File = File(files(), "bundles/$name")
 
     val isThere: Boolean get() = File(folder(), "bundle.json").isFile
 

@@ -26,18 +26,20 @@ internal class DemoTest {
             val manifest = """{"name": "n", "recipe": "r", "commit": null, "files":
                 {"a": {"path": "a.pte", "size_bytes": 3}, "b": {"path": "b.pte", "size_bytes": 4}}}"""
             File(folder, "bundle.json").writeText(manifest)
-            val facts = BundleFacts.read(folder, "cpu", "2026-01-02T03:04:05+00:00")
+            val facts = BundleFacts.read(folder, "2026-01-02T03:04:05+00:00")
             val runner =
-                BenchRunner(device, repeats = 3, megapixels = listOf(2)) {
+                BenchRunner(device, repeats = 3, inARow = 5, megapixels = listOf(2)) {
                     FakeRetoucher("Two words.", wordMillis = 0)
                 }
             val result = runner.run(facts)
             System.getProperty("vera.bench.out")?.let { File(it).writeText(result.toString(1)) }
+            assertEquals("cpu", result.getString("unit"))
+            assertEquals("gpu", BundleFacts.unitOf("android-vulkan"))
             assertEquals(7, result.getJSONObject("bundle").getLong("size_bytes"))
             val load = result.getJSONObject("stages").getJSONObject("load")
             assertEquals(3, load.getInt("n"))
             assertTrue(load.getDouble("median_ms") >= 0 && load.isNull("bytes_moved"))
-            assertEquals(4, result.getJSONArray("in_a_row_ms").length())
+            assertEquals(5, result.getJSONArray("in_a_row_ms").length())
             val render = result.getJSONObject("stages").getJSONObject("render_2mp")
             assertTrue(render.getDouble("cold_ms") > 0)
         }
@@ -61,7 +63,14 @@ internal class DemoTest {
     fun thePreviewPicksWholePixels() {
         val (width, height) = 10 to 6
         val pixels = ByteBuffer.allocateDirect((width * 4 + 8) * height)
-        for (y in 0 until height) for (x in 0 until width) pixels.putInt(y * 48 + x * 4, 100 * y + x)
+        for (y in 0 until height) {
+            for (x in 0 until width) {
+                pixels.putInt(
+                    y * 48 + x * 4,
+                    100 * y + x
+                )
+            }
+        }
         val photo = Photo(width, height, PixelFormat.RGBA8, PhotoColorSpace.DISPLAY_P3, pixels, 48)
         val small = Preview.of(photo, 5)
         assertEquals(5 to 3, small.width to small.height)
