@@ -55,7 +55,7 @@ swiftly() {
   mkdir -p "$root/build"
   # shellcheck disable=SC2016
   unshare --mount --pid --fork sh -c 'mount -t proc proc "$1/proc" &&
-    mount --bind "$2" "$1/build" && exec env -i PATH=/usr/libexec/swift/bin:/usr/bin:/bin HOME=/root \
+    mount --bind "$2" "$1/build" && exec env -i PATH=/usr/libexec/swift/bin:/usr/bin:/bin:/usr/sbin HOME=/root \
     LC_ALL=C.UTF-8 chroot "$1" sh -c "cd /build/source && $3"' sh "$root" "$work" "$1"
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Parses and type-checks the Apple-only files against ios_demo/stubs: typecheck.sh SCRATCH, from the
-# repository's root, where Swift is.
+# Parses and type-checks the Apple-only files and snippets against ios_demo/stubs: typecheck.sh SCRATCH,
+# from the repository's root, where Swift is.
 set -eu
 scratch=$1
 rm -rf "$scratch" && mkdir -p "$scratch"
@@ -28,3 +28,9 @@ swiftc -typecheck -module-name VeraDemo $flags -warnings-as-errors $core -parse-
   $(find ios_demo/VeraDemo/VeraDemo -name '*.swift')
 swiftc -typecheck -module-name VeraDemoTests $flags -warnings-as-errors $core -parse-as-library \
   $(find ios_demo/VeraDemo/VeraDemoTests -name '*.swift') ios_demo/stubs/XCTestAttachment.swift
+# what README and documentation show compiles
+for page in ios_demo/README.md $package/VeraMobile/VeraMobile.docc/VeraMobile.md README.md; do
+  grep -q '^```swift$' "$page" || continue
+  awk -f ios_demo/tools/snippets.awk "$page" >"$scratch/snippets.swift"
+  swiftc -typecheck -module-name Snippets $flags $core -parse-as-library "$scratch/snippets.swift"
+done

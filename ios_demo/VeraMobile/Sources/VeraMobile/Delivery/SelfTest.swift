@@ -45,10 +45,10 @@ public enum SelfTest {
 
   /// What `kernelSums` gives on every machine: one order of sums, no fused multiply-add.
   public static let kernelGoldens = [
-    "rgba8": "",
-    "bgra8": "",
-    "rgbaF16": "",
-    "rgbaF32": "",
+    "rgba8": "f57e15a50a35d500b7104fd5f14d39e5f864c540116568e4095949bbfb208d26",
+    "bgra8": "67b29a86e032b67b3b4fa1389f165c6c77c12120dc07cca7b332fa8f3dd4bdab",
+    "rgbaF16": "44d596d70a43ce3b62babc588b62e94e2d0c57f234e16b4a0230f8a397f596e5",
+    "rgbaF32": "50a8742cfa116248d8225b937f7278698a8263131a491a2b09ca28aff5adaa3a",
   ]
 
   /// Of the renderer in use, and of a short plan with the bundle's model.
