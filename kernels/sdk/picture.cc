@@ -51,10 +51,11 @@ void FillBoxes(const Source& source, int64_t row, std::vector<Sum>* sums,
     const Sample* in = static_cast<const Sample*>(source.Row(y, scratch));
     for (size_t i = 0; i < samples; ++i) sum[i] = static_cast<Sum>(sum[i] + in[i]);
   }
-  const float unit = sizeof(Sample) == 1 ? 257.0f : 1.0f;
+  // codes of 16 bits, still exact: at most 128 x 128 of them
+  constexpr int32_t unit = sizeof(Sample) == 1 ? 257 : 1;
   const size_t across = static_cast<size_t>(boxes->across);
   float* out = boxes->values.data() + static_cast<size_t>(row * boxes->width) * 3;
-  const float whole = unit / static_cast<float>(boxes->across * (end - begin));
+  const float whole = 1.0f / static_cast<float>(boxes->across * (end - begin));
   for (int64_t x = 0; x < boxes->width; ++x, out += 3) {
     const size_t first = static_cast<size_t>(x) * across;
     const size_t count = std::min(across, static_cast<size_t>(source.width()) - first);
@@ -62,11 +63,11 @@ void FillBoxes(const Source& source, int64_t row, std::vector<Sum>* sums,
     for (const Sum* at = sum + first * step; at < sum + (first + count) * step; at += step) {
       for (int c = 0; c < 3; ++c) total[c] += at[c];
     }
-    const float factor = count == across
-                             ? whole
-                             : unit / static_cast<float>(static_cast<int64_t>(count) * (end - begin));
+    const float factor =
+        count == across ? whole
+                        : 1.0f / static_cast<float>(static_cast<int64_t>(count) * (end - begin));
     for (int c = 0; c < 3; ++c) {
-      out[c] = static_cast<float>(static_cast<int32_t>(total[c])) * factor;
+      out[c] = static_cast<float>(static_cast<int32_t>(total[c]) * unit) * factor;
     }
   }
 }

@@ -171,7 +171,7 @@ TEST(Plan, TheSameInputsGiveTheSameLook) {
         << f.error.message;
     int32_t count = 0;
     vera_plan_result_tokens(look, &count);
-    EXPECT_EQ(count, 10);  // two prefill steps come before
+    EXPECT_EQ(count, 11);  // of the 12 steps the first is a part of the prompt
     EXPECT_GT(vera_plan_result_stage_ms(look, VERA_STAGE_PREFILL), 0.0);
     char json[4096];
     size_t needed = 0;

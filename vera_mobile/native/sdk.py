@@ -29,8 +29,8 @@ __all__ = (
 
 Family = Literal["vera-nano", "vera-0.5b"]
 ColorSpace = Literal["srgb", "display-p3", "adobe-rgb", "bt2020"]
-FAMILIES: tuple[str, ...] = get_args(Family)
-COLOR_SPACES: tuple[str, ...] = get_args(ColorSpace)  # vera_color_space of retoucher.h
+FAMILIES: tuple[Family, ...] = get_args(Family)
+COLOR_SPACES: tuple[ColorSpace, ...] = get_args(ColorSpace)  # vera_color_space of retoucher.h
 CURVE_KNOTS = 65
 CURVE_POINTS = 27 * CURVE_KNOTS
 MAX_SIDE = 8192
