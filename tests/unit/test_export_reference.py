@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,10 +68,10 @@ def test_only_the_smallest_bundle_of_the_large_model_lacks_it() -> None:
         assert not holds_reference(used, vera_nano(), False)
 
 
-def test_a_bundle_without_it_promises_nothing_of_it(tmp_path: object) -> None:
+def test_a_bundle_without_it_promises_nothing_of_it(tmp_path: Path) -> None:
     build = build_tokenizer(["warm"])
-    path = f"{tmp_path}/tokenizer.json"
-    build.save(path)
+    path = tmp_path / "tokenizer.json"
+    build.save(str(path))
     vocabulary = Vocabulary.load(path)
     used = RECIPES["android-int4"]
     assert "reference_psnr_db_min" in _manifest(vera_nano(), used, vocabulary, None).tolerances
@@ -79,7 +80,7 @@ def test_a_bundle_without_it_promises_nothing_of_it(tmp_path: object) -> None:
     assert sorted(bounds) == ["ciede2000_mean_max", "psnr_db_min", "token_agreement_min"]
 
 
-def test_the_shared_nano_bundle_reads_an_edit_off_a_pair(nano_bundle: Bundle) -> None:
+def test_the_shared_nano_bundle_reads_an_edit_off_a_pair(nano_bundle: Path) -> None:
     from vera_mobile.assets import checkpoint_folder
     from vera_mobile.export.commands import sample_pixels
     from vera_mobile.export.differences import sqnr_db

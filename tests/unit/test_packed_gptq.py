@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from vera_mobile.export.packed_form import PackedDecoderForm
 from vera_mobile.export.packed_gptq import read_inputs, rounded_layers, save_inputs
 from vera_mobile.export.recipes import recipe, table_scheme
 from vera_mobile.model.config import vera_0_5b, vera_nano
-from vera_mobile.model.language import Decoder
+from vera_mobile.model.language import Decoder, DecoderLayer
 from vera_mobile.model.tokens import Vocabulary, build_tokenizer
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.quant.packed import pack
@@ -56,8 +57,8 @@ def error(decoder: Decoder, form: PackedDecoderForm) -> float:
 
 def test_rounded_weights_are_near_and_in_the_checkpoints_order(decoder: Decoder) -> None:
     rounded = rounded_layers(decoder, USED, feed(6, seed=1))
-    attention = decoder.layers[0].attention
-    mlp = decoder.layers[1].mlp
+    attention = cast(DecoderLayer, decoder.layers[0]).attention
+    mlp = cast(DecoderLayer, decoder.layers[1]).mlp
     pairs = [
         (rounded(0, "output"), attention.o_proj.weight),
         (rounded(1, "down"), mlp.down_proj.weight),
