@@ -118,7 +118,8 @@ def picture(megapixels: int) -> np.ndarray:
 
 def prompt_tokens(bundle: Bundle, config: ModelConfig) -> int:
     """Tokens that the auto task feeds before the first token of its answer."""
-    prompt = Vocabulary.load(bundle.file("tokenizer")).auto()
+    side = config.vision.image_size
+    prompt = Vocabulary.load(bundle.file("tokenizer")).auto(np.zeros((1, 3, side, side)))
     image = config.vision.tokens if prompt.has_image else 0
     return len(prompt.before) + image + len(prompt.after)
 

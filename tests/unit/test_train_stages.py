@@ -104,11 +104,11 @@ def test_the_whole_line(vera, photos: Path, tmp_path: Path) -> None:
 
 def test_the_list_says_what_stages_need_and_make(vera) -> None:
     said = vera("train", "--list").out
-    for stage in ("renderer", "align", "plan", "rl", "scorer"):
+    for stage in ("renderer", "align", "plan", "measures", "rl", "scorer"):
         assert f"{stage} " in said
-    assert said.count("needs:") == said.count("makes:") == 5
+    assert said.count("needs:") == said.count("makes:") == 6
     rows = json.loads(vera("train", "--list", "--json").out)
-    assert set(rows) == {"renderer", "align", "plan", "rl", "scorer"}
+    assert set(rows) == {"renderer", "align", "plan", "measures", "rl", "scorer"}
     none = vera("train")
     assert none.code == 2
     assert "--list" in none.err

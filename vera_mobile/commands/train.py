@@ -59,6 +59,13 @@ STAGES = (
         "vera train plan --photos DIR --set stage1=runs/renderer --out runs/plan",
     ),
     Stage(
+        "measures",
+        "after plan: the retouch head learns to read what is measured on the photo",
+        "photos, --init RUN of plan or a checkpoint, which grows the tokens that it lacks",
+        "a checkpoint in RUN",
+        "vera train measures --photos DIR --init runs/plan --out runs/measures",
+    ),
+    Stage(
         "rl",
         "stage 4: reinforcement learning (DAPO-AE) on form, likeness and looks",
         "photos or shards, --init RUN of plan or a checkpoint",
@@ -114,7 +121,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
     settings = config_of(args)
     with group_of(settings.device) as group:
-        if args.stage in ("renderer", "rl"):
+        if args.stage in ("renderer", "measures", "rl"):
             refuse_many(group, f"vera train {args.stage}")
         _train(args, console, settings, group)
     return 0
@@ -124,11 +131,13 @@ def config_of(args: argparse.Namespace) -> Any:
     """The stage's settings: the file, then --init and --set."""
     from vera_mobile.train.align import AlignConfig
     from vera_mobile.train.loop import read_config
+    from vera_mobile.train.measures import MeasuresConfig
     from vera_mobile.train.plan import PlanConfig
     from vera_mobile.train.renderer import RendererConfig
     from vera_mobile.train.rl import RLConfig
 
-    kind = {"renderer": RendererConfig, "align": AlignConfig, "plan": PlanConfig, "rl": RLConfig}
+    kind = {"renderer": RendererConfig, "align": AlignConfig, "plan": PlanConfig,
+            "measures": MeasuresConfig, "rl": RLConfig}  # fmt: skip
     folders = {k: getattr(args, k, None) for k in ("init", "shards")}
     given = {k: v for k, v in folders.items() if v}
     config: Any = read_config(kind[args.stage], args.config, given | overrides(args.set))
@@ -155,8 +164,11 @@ def overrides(pairs: list[str]) -> dict[str, Any]:
 
 def _train(args: argparse.Namespace, console: Console, settings: Any, group: Group) -> None:
     from vera_mobile.train.data import list_photos
+    from vera_mobile.train.grow import with_measures
     from vera_mobile.train.stage import model_config
 
+    if args.stage == "measures":
+        settings = with_measures(settings, Path(args.out))
     model = model_config(settings)
     needed = _preflight(args, settings, model, group)
     tiers = () if args.tiers == "all" else tuple(args.tiers.split(","))
@@ -181,7 +193,7 @@ def _preflight(args: argparse.Namespace, settings: Any, model: Any, group: Group
     """What the run takes; refuses what cannot work before any photo is read."""
     import torch
 
-    from vera_mobile.train import align, plan, rl
+    from vera_mobile.train import align, measures, plan, rl
     from vera_mobile.train.board import Board
     from vera_mobile.train.engine.reader import Shards
     from vera_mobile.train.preflight import check_room, needs
@@ -202,6 +214,9 @@ def _preflight(args: argparse.Namespace, settings: Any, model: Any, group: Group
         elif args.stage == "plan":
             module = plan.PlanModel(model)
             plan.freeze_(module, settings)
+        elif args.stage == "measures":
+            module = VeraStage(model)
+            measures.freeze_(module)
         else:
             module = VeraStage(model)
             (align.freeze_ if args.stage == "align" else rl.freeze_)(module, settings)
@@ -267,7 +282,7 @@ def _language(
     check_vocabulary(vocabulary, model)
     out = Path(args.out)
     with console.bar(config.steps if group.main else 0, args.stage, "step") as bar:
-        train = _trainer(args.stage, held_out)
+        train = _trainer(args.stage, held_out, console, config)
         vera = train(pool, model, vocabulary, config, out, shown_on(bar), group)
     if group.main:
         folder = Path(args.checkpoint or args.out)
@@ -277,16 +292,24 @@ def _language(
         console.say(f"checkpoint: {folder}")
 
 
-def _trainer(stage: str, held_out: Any) -> Callable[..., Any]:
+def _trainer(stage: str, held_out: Any, console: Console, config: Any) -> Callable[..., Any]:
     from functools import partial
 
     from vera_mobile.train.align import train_align
+    from vera_mobile.train.measures import train_measures
     from vera_mobile.train.plan import train_plan
     from vera_mobile.train.rl import train_rl
 
     if stage == "rl":
         return partial(train_rl, held_out=held_out)
-    return train_align if stage == "align" else train_plan
+    if stage != "measures":
+        return train_align if stage == "align" else train_plan
+
+    def train(*arguments: Any) -> Any:
+        with console.bar(config.made, "samples", "sample") as bar:
+            return train_measures(*arguments, on_made=lambda made: bar.update(made - bar.n))
+
+    return train
 
 
 def shown_on(bar: Any) -> Callable[[int, dict[str, float]], None]:

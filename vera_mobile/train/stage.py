@@ -22,7 +22,6 @@ from vera_mobile.model.load import (
     read_config,
     save_checkpoint,
 )
-from vera_mobile.model.measures import LEVELS, MEASURES
 from vera_mobile.model.tokens import NANO, Vocabulary, slider_pieces
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.train.loop import (
@@ -113,26 +112,6 @@ def smooth_slider_embeddings_(model: VeraModel, vocabulary: Vocabulary, seed: in
             weight[vocabulary.tokenizer.token_to_id(piece)] = base + value * line
 
 
-@torch.no_grad()
-def smooth_measure_embeddings_(model: VeraModel, vocabulary: Vocabulary, seed: int) -> None:
-    """Starts the tokens of each measure on a smooth curve of its own over the levels: a line and
-    half a wave and a whole one, so that near levels are alike and ends and middle can be told."""
-    generator = torch.Generator().manual_seed(seed)
-    weight = model.decoder.embedding.weight
-    level = (torch.arange(LEVELS) + 0.5) / LEVELS
-    waves = [
-        0.03 * torch.ones(LEVELS), 0.08 * (2 * level - 1),
-        0.04 * torch.sin(torch.pi * level), 0.04 * torch.sin(2 * torch.pi * level),
-    ]  # fmt: skip
-    for measure in range(len(MEASURES) if vocabulary.measures else 0):
-        ids = torch.tensor(vocabulary.measures[measure * LEVELS : (measure + 1) * LEVELS])
-        shape = (len(waves), weight.shape[1])
-        directions = torch.randn(shape, generator=generator) * torch.tensor(
-            [[0.03], [0.08], [0.04], [0.04]]
-        )
-        weight[ids] = (torch.stack(waves, 1) @ directions).to(weight)
-
-
 def load_stage1(folder: Path, config: ModelConfig) -> StageModel:
     """Stage 1's renderer, reference encoder and teacher from its run folder."""
     file = folder / STATE_FILE
@@ -146,11 +125,13 @@ def load_stage1(folder: Path, config: ModelConfig) -> StageModel:
 def take_weights_(model: VeraStage, folder: Path) -> None:
     """Starts from another run, whose optimizer state is left behind, or from a checkpoint.
 
-    What the other stage did not have (the probes of plan) stays as it is. Raises FileError.
+    A run that trained only a part of the model is started from by its checkpoint. What the other
+    stage did not have (the probes of plan) stays as it is. Raises FileError.
     """
     file = folder / STATE_FILE
-    if file.is_file():
-        state = weights_of(read_state(file))
+    state = weights_of(read_state(file)) if file.is_file() else {}
+    whole = any(name.startswith("vera.") for name in state)
+    if state and (whole or not (folder / WEIGHTS_FILE).is_file()):
         own = {k: v for k, v in state.items() if k in model.state_dict()}
         lacking = {k for k in model.state_dict() if k.startswith("vera.")} - set(own)
         if lacking:

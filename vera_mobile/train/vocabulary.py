@@ -9,7 +9,7 @@ from pydoc_data import topics
 import numpy as np
 from tokenizers import Tokenizer
 
-from vera_mobile.model.tokens import add_measures_, build_tokenizer
+from vera_mobile.model.tokens import build_tokenizer
 from vera_mobile.train.styles import AMOUNTS, STYLES, wording
 from vera_mobile.train.words import describe, measure
 
@@ -34,6 +34,4 @@ def corpus(seed: int = 1, samples: int = 3000) -> Iterator[str]:
 
 def nano_tokenizer() -> Tokenizer:
     """The tokenizer of vera-nano; the same on every run."""
-    tokenizer = build_tokenizer(corpus(), vocab_size=4096)
-    add_measures_(tokenizer)
-    return tokenizer
+    return build_tokenizer(corpus(), vocab_size=4096)
