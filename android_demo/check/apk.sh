@@ -22,7 +22,7 @@ dex() { # shrunk with the rules that :vera gives to apps
 -dontoptimize
 -dontobfuscate
 -dontnote
--dontwarn org.pytorch.executorch.**,com.facebook.**,kotlin.**,kotlinx.**
+-dontwarn com.facebook.**,org.pytorch.executorch.extension.**,org.jetbrains.annotations.**,java.lang.**,kotlin.**,kotlinx.**
 -keep class ai.vera.demo.** { *; }
 END
   proguard -injars "$work/vera.jar" -injars "$work/app.jar" -injars "$work/r-classes" \

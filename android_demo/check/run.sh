@@ -37,14 +37,14 @@ run_junit_host() {
   ! grep -q 'WARNING in native' "$work/junit-host.log" && [ $status = 0 ]
 }
 
-# The same library built for ARM, in an interpreting JVM: the bytes, the bundle checks, the codes.
+# The same library built for ARM, in a JVM without its second compiler: the bytes, the bundle checks, the codes.
 run_junit_arm64() {
   local java=$work/arm64/usr/lib/jvm/java-17-openjdk-arm64/bin/java status
   local libraries=$work/arm64/usr/lib/aarch64-linux-gnu:$work/arm64/lib/aarch64-linux-gnu
   start_planner
   # shellcheck disable=SC2046
-  timeout 300 qemu-aarch64-static -cpu max -L "$work/arm64" -E LD_LIBRARY_PATH="$libraries" \
-    "$java" -Xint -XX:+UseSerialGC -XX:-UsePerfData $(properties arm64) \
+  timeout 600 qemu-aarch64-static -cpu max -L "$work/arm64" -E LD_LIBRARY_PATH="$libraries" \
+    "$java" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData $(properties arm64) \
     -cp "$work/vera-test.jar:$work/vera.jar:$(test_path)" \
     org.junit.platform.console.ConsoleLauncher --disable-banner --details=tree \
     --disable-ansi-colors --scan-class-path="$work/vera-test.jar" \
