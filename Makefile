@@ -46,7 +46,7 @@ $(STAMP)-base: $(VENV)/bin/python requirements-build.txt
 	@touch $@
 
 $(STAMP)-demo: $(STAMP)-base $(NATIVE)
-	sh kernels/highway.sh
+	sh kernels/dependencies.sh
 	$(PIP) install --no-build-isolation -e ".[demo]"
 	@touch $@
 
