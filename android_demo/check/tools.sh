@@ -38,7 +38,6 @@ system_packages() {
 }
 
 npm_package() { # folder, name@version
-  [ -f "$tools/$1/.$2" ] 2>/dev/null && return 0
   [ -f "$tools/$1/complete" ] && [ "$(cat "$tools/$1/complete")" = "$2" ] && return 0
   local fresh=$tools/$1.new file
   rm -rf "$fresh" && mkdir -p "$fresh" || return 1
@@ -92,13 +91,18 @@ python_packages() { # apart from the project's environment
     "androguard==$ANDROGUARD" "chaquopy-stubs-android==$STUBS_36" && touch "$tools/python/complete"
 }
 
-make_bundle() { # of the nano checkpoint; made again when the exporter or the model changed
-  local stamp
-  stamp=$(cd "$root" && find export vera_mobile/assets vera_mobile/model tests/sdk/make_case.py \
-    -type f -not -name '*.pyc' -exec sha256sum {} + | sort | sha256sum | cut -d' ' -f1)
+# Of the nano checkpoint; made again when the exporter, the model or Python's libvera changed, which
+# must be that of this tree (`make setup`): a kernel of another commit may give other bytes.
+make_bundle() {
+  local stamp library
+  library=$("$python" -c 'from vera_mobile.native import library_path; print(library_path())') ||
+    return 1
+  stamp=$(cd "$root" && find "$library" export vera_mobile/assets vera_mobile/model \
+    tests/sdk/make_case.py -type f -not -name '*.pyc' -exec sha256sum {} + | sort | sha256sum | cut -d' ' -f1)
   [ -f "$work/case/stamp" ] && [ "$(cat "$work/case/stamp")" = "$stamp" ] && return 0
   rm -rf "$work/vera.bundle" "$work/case"
-  "$root/.venv/bin/vera" export --checkpoint nano --recipe android-int4 --no-verify --out "$work/vera.bundle" &&
+  "$root/.venv/bin/vera" export --checkpoint nano --recipe android-int4 --no-verify \
+    --out "$work/vera.bundle" &&
     "$python" "$root/tests/sdk/make_case.py" --bundle "$work/vera.bundle" --out "$work/case" &&
     echo "$stamp" >"$work/case/stamp"
 }
