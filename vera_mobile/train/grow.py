@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from tokenizers import Tokenizer
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vera_mobile.errors import InvalidArgument, ModelError
 from vera_mobile.model.config import LanguageConfig
+from vera_mobile.model.language import DecoderLayer
 from vera_mobile.model.load import load_checkpoint, save_checkpoint
 from vera_mobile.model.measures import LEVELS, MEASURES
 from vera_mobile.model.tokens import PARAM, Vocabulary, add_measures_
@@ -125,7 +126,8 @@ def lay_way_(
     heads; nothing for a vocabulary without measures. ModelError for a model too narrow."""
     if not vocabulary.measures:
         return
-    shape, attention = model.config.language, model.decoder.layers[0].attention
+    shape, layer = model.config.language, cast(DecoderLayer, model.decoder.layers[0])
+    attention = layer.attention
     _check_room(shape)
     size, width = shape.head_dim, shape.hidden_size
     count = len(MEASURES) * _CURVES
@@ -138,7 +140,7 @@ def lay_way_(
     directions = torch.stack(curves)
     _write_tokens_(table, vocabulary, shared, directions)
 
-    gain = model.decoder.layers[0].attention_norm.weight
+    gain = layer.attention_norm.weight
     keys, slowest = (shape.kv_heads - 1) * size, size // 2 - 1
     queries = keys * (shape.heads // shape.kv_heads)
     attention.q_proj.weight[queries : queries + size] = 0

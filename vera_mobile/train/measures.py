@@ -132,14 +132,14 @@ class Axes:
     @torch.no_grad()
     def into_(self, head: RetouchHead) -> None:
         """Rewrites the head's first layer for `equal` states."""
-        head.first.bias += head.first.weight @ self.mean
+        head.first.bias.add_(head.first.weight @ self.mean)
         head.first.weight.copy_((head.first.weight @ self.turn) * self.scale)
 
     @torch.no_grad()
     def out_of_(self, head: RetouchHead) -> None:
         """Rewrites it for states as they are."""
         head.first.weight.copy_((head.first.weight / self.scale) @ self.turn.T)
-        head.first.bias -= head.first.weight @ self.mean
+        head.first.bias.sub_(head.first.weight @ self.mean)
 
 
 def losses(
