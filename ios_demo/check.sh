@@ -132,7 +132,7 @@ validate() {
 
 documentation() {
   swiftly 'mkdir -p /build/docc && swift symbolgraph-extract -module-name VeraMobile \
-    -target x86_64-unknown-linux-gnu -I /build/swift/debug/Modules \
+    -target x86_64-pc-linux-gnu -I /build/swift/debug/Modules \
     -Xcc -fmodule-map-file=ios_demo/VeraMobile/Sources/CVera/include/module.modulemap \
     -Xcc -Iios_demo/VeraMobile/Sources/CVera/include -minimum-access-level public \
     -output-dir /build/docc && docc convert \

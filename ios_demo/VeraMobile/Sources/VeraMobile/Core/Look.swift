@@ -102,6 +102,7 @@ public struct Look: Sendable {
   /// Writes the look as a 3-D `.cube` for other programs, whole or not at all.
   ///
   /// - Parameters:
+  ///   - url: of the file; one that is there is replaced.
   ///   - strength: mix with leaving colours alone, 0..1.5.
   ///   - size: nodes an axis, 17..65.
   /// - Throws: `invalidArgument` (also after the retoucher was closed), `fileError`.

@@ -36,7 +36,9 @@ public protocol Renderer: Sendable {
 
   /// The photo with the look, in its own format. Blocks; may be called from any thread.
   ///
-  /// - Parameter onProgress: pixels done and in all, on the calling thread.
+  /// - Parameters:
+  ///   - request: look, photo and how they are mixed.
+  ///   - onProgress: pixels done and in all, on the calling thread.
   /// - Throws: `VeraError`; CancellationError within 20 ms after `cancel` was set.
   func render(_ request: RenderRequest, onProgress: ((Int64, Int64) -> Void)?) throws -> Photo
 }

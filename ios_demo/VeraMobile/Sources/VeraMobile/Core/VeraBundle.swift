@@ -29,7 +29,10 @@ public final class VeraBundle: @unchecked Sendable {
 
   /// Opens and checks `folder`; reads all of it once, on the calling thread.
   ///
-  /// - Parameter onProgress: bytes read and bytes in all.
+  /// - Parameters:
+  ///   - folder: that `vera export` wrote.
+  ///   - cancel: stops the reading within 1 MiB.
+  ///   - onProgress: bytes read and bytes in all.
   /// - Throws: `fileError`: no such folder; `bundleError`: the first defect;
   ///   `bundleVersionError`: of a newer release; CancellationError.
   public init(

@@ -23,7 +23,7 @@ public actor VeraRetoucher: Retouching {
   /// Opens and checks a bundle; the model itself is loaded by the first plan, or by `prepare()`.
   ///
   /// - Parameters:
-  ///   - bundle: the folder that `vera export` wrote or `BundleDownloader` fetched.
+  ///   - folder: the folder that `vera export` wrote or `BundleDownloader` fetched.
   ///   - planner: what runs the model; nil: Core ML for bundles that were exported for it.
   ///   - renderer: nil: the GPU where there is one that passes a self-test, else the CPU.
   ///   - onProgress: the share of the bundle that was read and checked, 0..1.
@@ -95,6 +95,8 @@ public actor VeraRetoucher: Retouching {
   /// Renders a look, at once and without the model where the bundle has a renderer's weights.
   ///
   /// - Parameters:
+  ///   - look: of any retoucher with the same model.
+  ///   - photo: of any size and format.
   ///   - strengths: nil: those of the look.
   ///   - strength: mix of photo and look, 0..1.5.
   public func render(

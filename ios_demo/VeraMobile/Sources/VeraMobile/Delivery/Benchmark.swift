@@ -17,7 +17,8 @@ public struct Benchmark: Sendable {
   /// Runs everything; takes minutes on a phone. Nothing else should run meanwhile.
   ///
   /// - Parameters:
-  ///   - vera: opened in `loadMilliseconds`, with nothing planned yet: the first plan is "cold".
+  ///   - vera: with nothing planned yet: the first plan is "cold".
+  ///   - loadMilliseconds: what opening it took.
   ///   - commit: of the app's source, if known.
   ///   - onProgress: 0..1.
   /// - Returns: the JSON text.
