@@ -103,7 +103,7 @@ def combining_classes() -> dict[int, int]:
         if order := unicodedata.combining(chr(code)):
             above, below = "a\u0301" + chr(code), "a" + chr(code) + "\u0334"
             moved = NFD.normalize_str(above) != above or NFD.normalize_str(below) != below
-            if moved or order in (1, 230):
+            if moved:
                 out[code] = order
     return out
 
