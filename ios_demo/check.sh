@@ -93,9 +93,9 @@ run_tests() {
   for _ in $(seq 100); do [ -s "$work/port" ] && break; sleep 0.1; done
   swiftly "VERA_TEST_BUNDLE=/build/test.bundle VERA_TEST_CASE=/build/case \
     VERA_TEST_PIPES=/build/pipes VERA_TEST_OUT=/build/out VERA_TEST_SERVER=/$(cat "$work/port") \
-    swift test $flags --xunit-output /build/swift.xml" || return 1
+    swift test $flags" 2>&1 | tee "$work/swift-test.log" || return 1
   # all was set up, so a skipped test is a test that did not run
-  ! grep -qE '[0-9]+ tests? skipped' "$work/log.txt"
+  ! grep -qE '[0-9]+ tests? skipped' "$work/swift-test.log"
 }
 
 bench_file() {
@@ -146,7 +146,7 @@ need npm npm
 need unshare util-linux
 [ -x "$python" ] || fail "$python is missing: run 'make setup' first"
 mkdir -p "$work"
-rm -f "$results" "$work/junit.xml" "$work/swift.xml"
+rm -f "$results" "$work/junit.xml" "$work/swift-test.log"
 : >"$results"
 make_root
 mkdir -p "$work/source"
@@ -167,4 +167,4 @@ check "SwiftLint" lint
 check "Apple files against stubs" swiftly 'sh ios_demo/tools/typecheck.sh /build/typecheck'
 check "project and property lists" validate
 check "documentation" documentation
-"$python" ios_demo/tools/junit.py "$results" "$work/swift.xml" "$work/junit.xml"
+"$python" ios_demo/tools/junit.py "$results" "$work/swift-test.log" "$work/junit.xml"
