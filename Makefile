@@ -13,7 +13,7 @@ demo: $(STAMP)-demo  ## retouch three photos (or PHOTO=my.jpg) through ExecuTorc
 	$(BIN)/vera demo --out $(OUT) $(if $(PHOTO),--photo "$(PHOTO)")
 
 test: $(STAMP)-dev  ## fast tests
-	$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-full: $(STAMP)-dev  ## all tests
 	$(BIN)/python -m pytest

@@ -18,7 +18,7 @@ from vera_mobile.export.forms import DecoderForm, EmbedForm
 from vera_mobile.export.photos_parity import Case
 from vera_mobile.export.recipes import recipe
 from vera_mobile.export.replay import Replayed, embeddings, record, replay_embedded
-from vera_mobile.export.stages import STAGES, build_part
+from vera_mobile.export.stages import build_part
 from vera_mobile.image import Photo
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
@@ -34,7 +34,7 @@ from vera_mobile.quant.simulate import (
     dynamic_linear,
     replaced,
 )
-from vera_mobile.runtime import TorchPlanner
+from vera_mobile.runtime import PROGRAMS, TorchPlanner
 
 POINTS_SIDE = 64
 INT8, INT4 = "int8w_int8dyn", "int4w_g32_int8dyn"
@@ -79,7 +79,7 @@ class Bench:
         calibration: Sequence[Case],
     ) -> None:
         plain = recipe("host-fp32")
-        self._parts = nn.ModuleDict({n: build_part(n, model, plain).module for n in STAGES})
+        self._parts = nn.ModuleDict({n: build_part(n, model, plain).module for n in PROGRAMS})
         self._planner, self._vocabulary = TorchPlanner(model), vocabulary
         self._truths = [self._truth(case) for case in cases]
         self._scripts = [self._record(case) for case in calibration]

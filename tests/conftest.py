@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import time
@@ -76,8 +77,10 @@ def nano_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     cache = getattr(request.config, "cache", None)
     base = cache.mkdir("vera-bundles") if cache else tmp_path_factory.mktemp("vera-bundles")
     folder = base / f"nano-{_key()}"
-    if not (folder / "bundle.json").is_file():
-        _export(folder)
+    with (base / "lock").open("w") as lock:  # several processes of one run want it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "bundle.json").is_file():
+            _export(folder)
     for other in base.glob("nano-*"):
         if other != folder and time.time() - other.stat().st_mtime > DAY_S:
             shutil.rmtree(other, ignore_errors=True)

@@ -20,7 +20,7 @@ from vera_mobile.bench.counts import Case, bake_calls
 from vera_mobile.bundle import Bundle
 from vera_mobile.errors import BundleError, InvalidArgument
 from vera_mobile.export.differences import sqnr_db
-from vera_mobile.export.executorch import build, lower
+from vera_mobile.export.executorch import build, lower, prepare_plans
 from vera_mobile.export.golden import verify_self
 from vera_mobile.export.pipeline import export_bundle
 from vera_mobile.export.recipes import recipe
@@ -28,7 +28,7 @@ from vera_mobile.export.reference_form import reference_pairs
 from vera_mobile.export.stages import build_part, capture
 from vera_mobile.export.verify import lattice, verify_bundle
 from vera_mobile.model.config import ModelConfig, vera_nano
-from vera_mobile.model.tokens import build_tokenizer
+from vera_mobile.model.tokens import Vocabulary, build_tokenizer
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.runtime import (
     BAKE_POINTS,
@@ -231,12 +231,13 @@ def test_a_program_of_garbage_is_a_bundle_error(host: Bundle, tmp_path: Path) ->
 
 
 def test_the_same_export_gives_the_same_bytes(
-    model: VeraModel, android: Bundle, tmp_path: Path
+    model: VeraModel, android: Bundle, photos: np.ndarray, tmp_path: Path
 ) -> None:
     again = tmp_path / "head.pte"
     lower(capture(build_part("head", model, recipe("android-int4"))), again)
     assert again.read_bytes() == android.file("head").read_bytes()
     used = recipe("android-int4")
+    prepare_plans(model, used, photos, tmp_path, Vocabulary.load(android.file("tokenizer")))
     assert build("decoder", model, used, None, tmp_path).path.read_bytes() == (
         android.file("decoder").read_bytes()
     )

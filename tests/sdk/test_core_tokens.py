@@ -98,7 +98,7 @@ def test_written_texts_have_the_same_ids(pair: Pair, text: str) -> None:
     check(pair, text)
 
 
-@settings(max_examples=2500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(text=st.one_of(RANDOM, ODD))
 def test_any_text_has_the_same_ids(pair: Pair, text: str) -> None:
     check(pair, text)
@@ -126,7 +126,7 @@ def test_any_ids_have_the_same_text(pair: Pair, numbers: list[int]) -> None:
     assert pair.core.decode(ids) == pair.python.decode(ids)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=24))
 def test_bytes_that_are_no_utf8_have_the_same_text(pair: Pair, data: bytes) -> None:
     spelled = Tokenizer.from_str(pair.python.tokenizer.to_str())
@@ -172,7 +172,7 @@ def test_measures_of_odd_pictures_are_equal(pair: Pair) -> None:
         expect(pair.core.prompt(Auto(), seen), pair.python.auto(seen))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(wish=st.one_of(RANDOM, ODD))
 def test_style_prompts_are_equal(pair: Pair, wish: str) -> None:
     seen = seen_by(pair)
@@ -197,7 +197,7 @@ PERCENT = st.one_of(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(values=st.dictionaries(st.sampled_from(SLIDERS), PERCENT, max_size=38))
 def test_param_prompts_are_equal(pair: Pair, values: dict[str, float]) -> None:
     expect(pair.core.prompt(Param(values), None), pair.python.param(values))

@@ -267,7 +267,9 @@ def test_verify_of_a_whole_bundle(vera: Vera, nano_bundle: Path) -> None:
     assert (done.code, done.out.splitlines()[-1]) == (0, "passed")
     report = json.loads(vera("verify", "--json", nano_bundle).out)
     assert report["passed"]
-    assert report["self"]["programs"].keys() == {"vision", "embed", "decoder", "head", "bake"}
+    assert report["self"]["programs"].keys() == {
+        "vision", "embed", "decoder", "head", "reference", "bake",
+    }  # fmt: skip
 
 
 def test_verify_against_the_checkpoint_finds_a_missed_tolerance(

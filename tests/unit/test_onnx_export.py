@@ -210,7 +210,7 @@ def test_logits_are_given_out_in_float(quantized: dict[str, BuiltPart]) -> None:
 def test_what_hurts_in_8_bits_stays_float(
     model: VeraModel, eight_bits: Recipe, photos: np.ndarray, quantized: dict[str, BuiltPart]
 ) -> None:
-    source = Sources(model, eight_bits, photos, None, None).of("vision")
+    source = Sources(model, eight_bits, photos, None).of("vision")
     assert source.wanted is not None
     assert source.form is not None
     layers = [name for name, _ in source.form.named_parameters() if name.endswith(".weight")]
@@ -342,7 +342,7 @@ def test_equalizing_changes_nothing_but_ranges(
 def test_products_that_need_it_keep_float_activations(
     model: VeraModel, eight_bits: Recipe, photos: np.ndarray, quantized: dict[str, BuiltPart]
 ) -> None:
-    weak = Sources(model, eight_bits, photos, None, None).of("decoder").weights_only
+    weak = Sources(model, eight_bits, photos, None).of("decoder").weights_only
     assert "layers.0.mlp.down_proj.weight" in weak
     assert "layers.0.attention.q_proj.weight" not in weak
     graph = onnx.load(quantized["decoder"].path / STEP, load_external_data=False).graph

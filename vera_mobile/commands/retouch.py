@@ -203,6 +203,8 @@ def _one(
     stream = None if quiet or args.json else lambda text: console.say(text, end="")
 
     def save(look: Look) -> None:
+        if stream and not args.instant:
+            console.say()  # its words are complete; what comes now has a line of its own
         result = retoucher.render(_weighted(args, look), photo, strength=args.strength)
         notes.extend(result.save(target))
         if stream and args.instant:
@@ -211,7 +213,7 @@ def _one(
     look = _weighted(args, retoucher.plan(
         photo, task, on_text=stream, on_look=save, instant=args.instant, sampling=sampling
     ))  # fmt: skip
-    if stream:
+    if stream and args.instant:
         console.say()
     record = {"photo": str(source), "out": str(target), "text": look.text, "notes": notes,
               "timings_ms": {k: round(v, 2) for k, v in look.timings_ms.items()}}  # fmt: skip

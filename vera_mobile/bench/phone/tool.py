@@ -7,13 +7,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from vera_mobile.errors import FileError, VeraError
+from vera_mobile.errors import FileError
 
 
-class ToolError(VeraError):
+class ToolError(FileError):
     """A program of the toolchain failed, or the phone did."""
-
-    code = 4
 
 
 @dataclass(frozen=True)
