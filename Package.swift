@@ -20,7 +20,7 @@ let package = Package(
       cxxSettings: [
         .headerSearchPath("../../../../kernels"),
         .headerSearchPath("../../../../kernels/include"),
-        // Submodules. Linux has them as packages: libhwy-dev, nlohmann-json3-dev.
+        // By ios_demo/dependencies.sh. Linux has them as packages: libhwy-dev, nlohmann-json3-dev.
         .headerSearchPath("../../dependencies/highway", .when(platforms: apple)),
         .headerSearchPath("../../dependencies/json/include", .when(platforms: apple)),
       ],

@@ -153,7 +153,7 @@ mkdir -p "$work/source"
 grep -q "$swift_version" <<<"$(swiftly 'swift --version' 2>&1)" ||
   fail "Swift $swift_version is wanted: remove $root, or correct the version in check.sh"
 grep -q "$highway_version" <<<"$(swiftly 'dpkg-query -W libhwy-dev')" ||
-  fail "Highway $highway_version is wanted, as the submodule has: correct both"
+  fail "Highway $highway_version is wanted, as dependencies.sh has: correct both"
 "$python" ios_demo/tools/snapshot.py "$work/source"  # nothing is written into the tree
 check "core files are those of CMake" "$python" ios_demo/core_files.py --check
 check "package manifest" swiftly 'swift package dump-package'

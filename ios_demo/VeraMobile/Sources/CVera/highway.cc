@@ -1,4 +1,4 @@
-// Highway's own code, from the submodule. Linux links the system's library instead.
+// Highway's own code, from dependencies.sh. Linux links the system's library instead.
 #if defined(__APPLE__)
 #include "hwy/abort.cc"
 #include "hwy/aligned_allocator.cc"
