@@ -15,7 +15,7 @@ from vera_mobile.develop.sliders import vector
 from vera_mobile.errors import InvalidArgument, VeraError
 from vera_mobile.native.frames import Frame
 from vera_mobile.native.sdk import COLOR_SPACES, CError
-from vera_mobile.retoucher import Auto, Param, Style
+from vera_mobile.retoucher import Auto, Param, Style, Task
 from vera_mobile.runtime import Planner
 
 PAIR_TASK = 3  # vera_task_kind
@@ -114,7 +114,8 @@ class CoreBundle:
             self.handle, name.encode(), path, 4096, ctypes.byref(method), ctypes.byref(error)
         )
         error.check()
-        return path.value.decode(), method.value and method.value.decode()
+        name_of = method.value
+        return path.value.decode(), None if name_of is None else name_of.decode()
 
     def close(self) -> None:
         library().vera_bundle_close(self.handle)
@@ -125,7 +126,8 @@ class CallbackPlanner:
     """A Python Planner as a vera_planner."""
 
     def __init__(self, planner: Planner, info: CInfo) -> None:
-        self.planner, self.released, i = planner, [], info
+        self.planner, i = planner, info
+        self.released: list[int] = []
         hidden, latents = i.hidden_size, (3, i.latent_size)
 
         def guarded(work: Callable[..., None]) -> Callable[..., int]:
@@ -241,7 +243,7 @@ class CoreRetoucher:
         )  # fmt: skip
         error.check()
 
-    def task(self, task: Auto | Style | Param | Pair) -> CTask:
+    def task(self, task: Task | Pair) -> CTask:
         if isinstance(task, Pair):
             made = CTask(ctypes.sizeof(CTask), PAIR_TASK)
             self._frames = [Frame.of(picture).c_view() for picture in (task.before, task.after)]
@@ -258,7 +260,7 @@ class CoreRetoucher:
     def plan(
         self,
         image: np.ndarray | None,
-        task: Auto | Style | Param | Pair,
+        task: Task | Pair,
         *,
         instant: bool = False,
         space: str = "srgb",

@@ -24,7 +24,7 @@ from vera_mobile.errors import Cancelled, FileError, InvalidArgument
 from vera_mobile.image import Photo
 from vera_mobile.look import GROUPS
 from vera_mobile.model.pixels import vision_pixels
-from vera_mobile.retoucher import Auto, Param, Reference, Retoucher, Sampling, Style
+from vera_mobile.retoucher import Auto, Param, Reference, Retoucher, Sampling, Style, Task
 from vera_mobile.runtime import ExecuTorchPlanner
 
 HERE = Path(__file__).parent
@@ -151,7 +151,7 @@ def test_looks_are_read_as_they_were_written(
         back, factors = CoreLook.from_json(text)
         assert back.text == look.text
         assert np.array_equal(back.latents, look.latents)
-        assert factors == tuple(np.float32([getattr(python, g) for g in GROUPS]).tolist())
+        assert factors == tuple(float(np.float32(getattr(python, g))) for g in GROUPS)
         ours = core.save_cube(back, tmp_path / "a.cube", strengths=strengths, strength=0.6, size=17)
         theirs = python.save_cube(tmp_path / "b.cube", 17, strength=0.6).read_bytes()
         assert ours == theirs
@@ -174,7 +174,7 @@ def test_lut_sizes_bake_alike(
 
 
 def test_two_callers_get_their_own_looks(core: CoreRetoucher, pixels: np.ndarray) -> None:
-    tasks = [Style("warm"), Param({"Vibrance": 50}), Style("cold and dark"), Auto()]
+    tasks: list[Task] = [Style("warm"), Param({"Vibrance": 50}), Style("cold and dark"), Auto()]
     alone = [core.plan(pixels, task).latents for task in tasks]
     together: list[Any] = [None] * len(tasks)
 

@@ -77,7 +77,9 @@ def test_a_prompt_without_measures_means_what_it_meant(old: Path, grown: Path) -
     """The new head looks at <param>, whose value is at a right angle to all that it passes: the
     states of the two models differ by 0.10 of their size (measured, random weights)."""
     words = Vocabulary.load(grown / "tokenizer.json")
-    prompts = [(list(words.param({"Exposure2012": v}).before), []) for v in (35, -40)]
+    prompts: list[tuple[list[int], list[int]]] = [
+        (list(words.param({"Exposure2012": v}).before), []) for v in (35, -40)
+    ]
     before, after = states_of(old, prompts), states_of(grown, prompts)
     assert float((after - before).norm() / before.norm()) < 0.2
 

@@ -212,6 +212,10 @@ def train_measures(
     freeze_(model)
     vera = model.eval().vera
     first = copy.deepcopy(vera.retouch_head).requires_grad_(False)
+    # the state is the head's alone, in the form that learns: a later run starts at the checkpoint.
+    # Made first, for it sets the threads that states are computed with.
+    shape = model_config.to_dict()
+    run = Run(out, config, vera.retouch_head, stage="measures", model=shape, group=group)
     drawn = replace(config, batch=min(_DRAWN, config.batch))
     samples = Samples(pool, vocabulary, drawn, model_config.vision.image_size)
     made = make(vera, samples, config.made, on_made)
@@ -219,9 +223,6 @@ def train_measures(
     made = [replace(part, states=axes.equal(part.states)) for part in made]
     for head in (first, vera.retouch_head):
         axes.into_(head)
-    # the state is the head's alone, in the form that learns: a later run starts at the checkpoint
-    shape = model_config.to_dict()
-    run = Run(out, config, vera.retouch_head, stage="measures", model=shape, group=group)
     start = run.resume()
     for step in range(start, config.steps):
         loss, figures = losses(vera, first, made, config, step)
