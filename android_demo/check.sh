@@ -18,21 +18,11 @@ update_api=${1:-}
 mkdir -p "$work/reports"
 rm -rf "$work/reports" "$work/steps.tsv" "$work/junit.xml"
 mkdir -p "$work/reports"
+. "$root/tests/steps.sh"
 . "$demo/check/tools.sh"
 . "$demo/check/compile.sh"
 . "$demo/check/run.sh"
 . "$demo/check/apk.sh"
-
-step() { # name, command...: one test case; its output is kept and shown where it fails
-  local name=$1 start=$SECONDS status
-  shift
-  "$@" >"$work/step.log" 2>&1
-  status=$?
-  printf '%s\t%s\t%s\n' "$name" "$status" "$((SECONDS - start))" >>"$work/steps.tsv"
-  echo "$([ $status = 0 ] && echo ok || echo FAILED): $name ($((SECONDS - start)) s)"
-  [ $status = 0 ] || tail -n 60 "$work/step.log"
-  return $status
-}
 
 main() {
   step "tools" fetch_tools || return 1

@@ -61,14 +61,14 @@ swiftly() {
 
 # name, command...: one test of the report.
 check() {
-  local name=$1 start=$SECONDS status=passed
+  local name=$1 start=$SECONDS status=0
   shift
   echo "=== $name"
-  "$@" >"$work/log.txt" 2>&1 || status=failed
+  "$@" >"$work/log.txt" 2>&1 || status=$?
   tail -c 6000 "$work/log.txt" >"$work/log-$(tr -c 'a-z0-9\n' - <<<"${name,,}").txt"
-  [ $status = passed ] || tail -n 60 "$work/log.txt"
+  [ $status = 0 ] || tail -n 60 "$work/log.txt"
   printf '%s\t%s\t%s\n' "$name" "$status" "$((SECONDS - start))" >>"$results"
-  echo "=== $name: $status in $((SECONDS - start)) s"
+  echo "=== $name: $([ $status = 0 ] && echo passed || echo failed) in $((SECONDS - start)) s"
 }
 
 make_case() {

@@ -1,4 +1,4 @@
-"""Joins check.sh's own checks and XCTest's cases: junit.py RESULTS.tsv SWIFT.log OUT.xml.
+"""Joins check.sh's own checks and XCTest's cases: junit.py STEPS.tsv SWIFT.log OUT.xml.
 
 Exit code 1 where something failed. A log of XCTest without a case is a failure: its tests did not
 run.
@@ -10,6 +10,9 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from steps import step_cases, suite, write_report
 
 CASE = re.compile(r"^Test Case '([\w]+)\.(\w+)' (passed|failed|skipped) \(([\d.]+) seconds\)", re.M)
 
@@ -31,36 +34,9 @@ def swift_cases(path: Path) -> list[ET.Element]:
     return cases
 
 
-def own_cases(path: Path) -> list[ET.Element]:
-    """The checks of check.sh."""
-    cases = []
-    for line in path.read_text("utf-8").splitlines():
-        name, status, seconds = line.split("\t")
-        case = ET.Element("testcase", classname="check.sh", name=name, time=seconds)
-        if status != "passed":
-            ET.SubElement(case, "failure", message=f"{name} failed: see build/ios/log-*.txt")
-        cases.append(case)
-    return cases
-
-
 def main() -> int:
-    results, swift, out = map(Path, sys.argv[1:4])
-    cases = own_cases(results) + swift_cases(swift)
-    failed = sum(case.find("failure") is not None for case in cases)
-    skipped = sum(case.find("skipped") is not None for case in cases)
-    suite = ET.Element(
-        "testsuite",
-        name="ios",
-        tests=str(len(cases)),
-        failures=str(failed),
-        skipped=str(skipped),
-    )
-    suite.extend(cases)
-    root = ET.Element("testsuites")
-    root.append(suite)
-    ET.ElementTree(root).write(out, encoding="utf-8", xml_declaration=True)
-    print(f"{len(cases) - failed - skipped} passed, {failed} failed, {skipped} skipped")
-    return 1 if failed else 0
+    steps, swift, out = map(Path, sys.argv[1:4])
+    return write_report(out, [suite("ios", step_cases(steps, "check.sh") + swift_cases(swift))])
 
 
 if __name__ == "__main__":

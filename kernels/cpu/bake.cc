@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <utility>
 #include <vector>
 
 #include "cpu/bake_args.h"
 #include "cpu/check.h"
+#include "cpu/guard.h"
 #include "cpu/tiles.h"
 #include "ops/bake/bake.h"
 #include "vera/vera.h"
@@ -227,18 +227,6 @@ vera_status CreateRenderer(const vera_renderer_weights* weights, vera_renderer**
   PackRenderer(read, &made->packed);
   *renderer = made.release();
   return VERA_STATUS_OK;
-}
-
-// No exception leaves the library.
-template <typename Work>
-vera_status Guarded(Work work) {
-  try {
-    return work();
-  } catch (const std::bad_alloc&) {
-    return VERA_STATUS_OUT_OF_MEMORY;
-  } catch (...) {
-    return VERA_STATUS_INTERNAL_ERROR;
-  }
 }
 
 }  // namespace

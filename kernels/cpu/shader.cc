@@ -2,10 +2,10 @@
 #include "vera/vera_shader.h"
 
 #include <cstdint>
-#include <new>
 
 #include "cpu/bake_args.h"
 #include "cpu/check.h"
+#include "cpu/guard.h"
 #include "ops/bake/bake_device.h"
 #include "ops/render/render_device.h"
 
@@ -116,18 +116,6 @@ vera_status PackBake(const vera_renderer* renderer, const float* latents, const 
   PackDeviceLook(packed, MakeBiases(packed, latents, strengths), lattice.axes.data(), lut_size,
                  IsHalf(precision), look, params);
   return VERA_STATUS_OK;
-}
-
-// No exception leaves the library.
-template <typename Work>
-vera_status Guarded(Work work) {
-  try {
-    return work();
-  } catch (const std::bad_alloc&) {
-    return VERA_STATUS_OUT_OF_MEMORY;
-  } catch (...) {
-    return VERA_STATUS_INTERNAL_ERROR;
-  }
 }
 
 }  // namespace

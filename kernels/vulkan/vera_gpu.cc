@@ -5,10 +5,10 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <string>
 
 #include "cpu/check.h"
+#include "cpu/guard.h"
 #include "vulkan/renderer.h"
 
 struct vera_gpu {
@@ -26,17 +26,6 @@ struct vera_gpu_lut {
 
 namespace vera {
 namespace {
-
-template <typename Work>
-vera_status Guarded(Work work) {
-  try {
-    return work();
-  } catch (const std::bad_alloc&) {
-    return VERA_STATUS_OUT_OF_MEMORY;
-  } catch (...) {
-    return VERA_STATUS_INTERNAL_ERROR;
-  }
-}
 
 bool ReadOpenOptions(const vera_gpu_options* from, vera_gpu_options* to) {
   return CopyStruct(from, sizeof(*to), sizeof(*to), to) && to->device_index >= -1 &&

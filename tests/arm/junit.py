@@ -10,17 +10,8 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-
-def steps(file: Path) -> list[ET.Element]:
-    """The steps that ran; the last may have ended the run early."""
-    cases = []
-    for line in file.read_text().splitlines() if file.is_file() else []:
-        name, status, seconds = line.split("\t")
-        case = ET.Element("testcase", classname="run.sh", name=name, time=seconds)
-        if status != "0":
-            ET.SubElement(case, "failure", message=f"exit code {status}")
-        cases.append(case)
-    return cases
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from steps import step_cases, suite, write_report
 
 
 def programs(file: Path) -> list[ET.Element]:
@@ -45,14 +36,9 @@ def programs(file: Path) -> list[ET.Element]:
 def main() -> int:
     work = Path(sys.argv[1])
     compared = programs(work / "results.json")
-    cases = steps(work / "steps.tsv") + compared
-    bad = sum(case.find("failure") is not None for case in cases)
-    suite = ET.Element("testsuite", name="tests/arm", tests=str(len(cases)), failures=str(bad))
-    suite.attrib |= {"errors": "0", "skipped": "0"}
-    suite.extend(cases)
-    ET.ElementTree(suite).write(work / "junit.xml", encoding="unicode", xml_declaration=True)
-    print(f"{len(cases) - bad} passed, {bad} failed, 0 skipped")
-    return 1 if bad or not compared else 0
+    cases = step_cases(work / "steps.tsv", "run.sh") + compared
+    failed = write_report(work / "junit.xml", [suite("tests/arm", cases)])
+    return 1 if failed or not compared else 0
 
 
 if __name__ == "__main__":

@@ -17,17 +17,7 @@ bundles=${given:-$work/bundles}
 portable=executorch/extension/pybindings/_portable_lib.cpython-311-aarch64-linux-gnu.so
 mkdir -p "$work"
 rm -f "$work/steps.tsv" "$work/junit.xml" "$work/results.json"
-
-step() { # name, command...: one test case; its output is shown where it fails
-  local name=$1 start=$SECONDS status
-  shift
-  "$@" >"$work/step.log" 2>&1
-  status=$?
-  printf '%s\t%s\t%s\n' "$name" "$status" "$((SECONDS - start))" >>"$work/steps.tsv"
-  echo "$([ $status = 0 ] && echo ok || echo FAILED): $name ($((SECONDS - start)) s)"
-  [ $status = 0 ] || tail -n 40 "$work/step.log"
-  return $status
-}
+. "$root/tests/steps.sh"
 
 find_tools() {
   local tool

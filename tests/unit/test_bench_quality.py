@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
@@ -138,10 +139,18 @@ def test_lpips_is_measured_where_it_can_be(photos: Path, monkeypatch: pytest.Mon
     assert "int4" not in heard.values
 
 
-def test_a_bundle_is_measured_without_its_reference_encoder(
-    photos: Path, nano_bundle: Path
-) -> None:
+def test_a_bundle_is_measured_with_its_reference_encoder(photos: Path, nano_bundle: Path) -> None:
     heard = bench("--photos", photos, "--limit", "1", "--bundle", nano_bundle)
+    assert heard.values["reference"].keys() >= FIGURES
+    assert "int4" not in heard.values
+    assert not [line for line in heard.said if line.startswith("reference is left out")]
+
+
+def test_a_bundle_without_the_encoder_says_so(photos: Path, bundle_copy: Path) -> None:
+    manifest = json.loads((bundle_copy / "bundle.json").read_text())
+    del manifest["files"]["reference"]
+    (bundle_copy / "bundle.json").write_text(json.dumps(manifest))
+    heard = bench("--photos", photos, "--limit", "1", "--bundle", bundle_copy)
     assert "reference" not in heard.values
     assert "int4" not in heard.values
     assert heard.values["auto"]["n"] == 2

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,12 @@ def _parameters(model: Path) -> int:
         return parameter_counts(VeraModel(config))["total"]
 
 
+def _files(bundle: Path) -> Collection[str]:
+    from vera_mobile.bundle import Bundle
+
+    return Bundle.open(bundle).manifest.files
+
+
 def _settings(args: argparse.Namespace, small: bool) -> tuple[Settings, dict[str, str]]:
     """What to measure, and what is left out here with the reason."""
     from vera_mobile.train.evaluation.baselines import BASELINES, Peer, baselines_here, check_peers
@@ -136,9 +142,9 @@ def _settings(args: argparse.Namespace, small: bool) -> tuple[Settings, dict[str
     if missing:
         left_out["LPIPS"] = missing
     parts: tuple[str, ...] = PARTS
-    if args.bundle and args.photos:
+    if args.bundle and args.photos and "reference" not in _files(Path(args.bundle)):
         parts = tuple(part for part in PARTS if part != "reference")
-        left_out["reference"] = "a bundle holds no reference encoder; --checkpoint measures it"
+        left_out["reference"] = "this bundle holds no reference encoder; --checkpoint measures it"
     workers = args.workers or (min(os.cpu_count() or 1, MAX_WORKERS) if small else 1)
     settings = Settings(parts, here, peers, lpips=not missing, workers=workers)
     return settings, left_out
