@@ -361,33 +361,33 @@ static float3 FloatPrecision_weigh_0(float4 weight_1, int4 node_7, KernelContext
 {
     float _S60 = weight_1.x;
     float3 _S61 = loadNode_0(node_7.x, kernelContext_11);
-    float3 sum_0 = float3(_S60)  * _S61;
-    float _S62 = weight_1.y;
-    float3 _S63 = loadNode_0(node_7.y, kernelContext_11);
-    float3 sum_1 = sum_0 + float3(_S62)  * _S63;
-    float _S64 = weight_1.z;
-    float3 _S65 = loadNode_0(node_7.z, kernelContext_11);
-    float3 sum_2 = sum_1 + float3(_S64)  * _S65;
-    float _S66 = weight_1.w;
-    float3 _S67 = loadNode_0(node_7.w, kernelContext_11);
-    return sum_2 + float3(_S66)  * _S67;
+    float3 _S62 = float3(_S60)  * _S61;
+    float _S63 = weight_1.y;
+    float3 _S64 = loadNode_0(node_7.y, kernelContext_11);
+    float3 outer_0 = _S62 + float3(_S63)  * _S64;
+    float _S65 = weight_1.z;
+    float3 _S66 = loadNode_0(node_7.z, kernelContext_11);
+    float3 _S67 = float3(_S65)  * _S66;
+    float _S68 = weight_1.w;
+    float3 _S69 = loadNode_0(node_7.w, kernelContext_11);
+    return outer_0 + (_S67 + float3(_S68)  * _S69);
 }
 
 static float3 tetrahedral_1(int first_3, float3 fraction_7, KernelContext_0 thread* kernelContext_12)
 {
     int n_2 = kernelContext_12->params_0->lut_size_0;
     int step_b_1 = kernelContext_12->params_0->lut_size_0 * kernelContext_12->params_0->lut_size_0;
-    float _S68 = fraction_7.y;
-    float _S69 = fraction_7.z;
-    float _S70 = max(_S68, _S69);
-    float _S71 = min(_S68, _S69);
-    float _S72 = fraction_7.x;
-    float _S73 = max(_S72, _S70);
-    float _S74 = min(_S72, _S71);
-    float _S75 = max(min(_S72, _S70), _S71);
-    bool g_over_b_1 = _S68 >= _S69;
+    float _S70 = fraction_7.y;
+    float _S71 = fraction_7.z;
+    float _S72 = max(_S70, _S71);
+    float _S73 = min(_S70, _S71);
+    float _S74 = fraction_7.x;
+    float _S75 = max(_S74, _S72);
+    float _S76 = min(_S74, _S73);
+    float _S77 = max(min(_S74, _S72), _S73);
+    bool g_over_b_1 = _S70 >= _S71;
     int high_step_1;
-    if(_S72 >= _S70)
+    if(_S74 >= _S72)
     {
         high_step_1 = int(1);
     }
@@ -403,7 +403,7 @@ static float3 tetrahedral_1(int first_3, float3 fraction_7, KernelContext_0 thre
         }
     }
     int low_step_1;
-    if(_S72 <= _S71)
+    if(_S74 <= _S73)
     {
         low_step_1 = int(1);
     }
@@ -419,15 +419,15 @@ static float3 tetrahedral_1(int first_3, float3 fraction_7, KernelContext_0 thre
         }
     }
     int all_1 = int(1) + n_2 + step_b_1;
-    float3 _S76 = FloatPrecision_weigh_0(float4(1.0f - _S73, _S73 - _S75, _S75 - _S74, _S74), int4(first_3)  + int4(int(0), high_step_1, all_1 - low_step_1, all_1), kernelContext_12);
-    return _S76;
+    float3 _S78 = FloatPrecision_weigh_0(float4(1.0f - _S75, _S75 - _S77, _S77 - _S76, _S76), int4(first_3)  + int4(int(0), high_step_1, all_1 - low_step_1, all_1), kernelContext_12);
+    return _S78;
 }
 
 static float3 applyLook_1(float3 codes_2, float code_max_2, KernelContext_0 thread* kernelContext_13)
 {
     int n_3 = kernelContext_13->params_0->lut_size_0;
     float last_1 = float(kernelContext_13->params_0->curve_size_0 - int(1));
-    float3 _S77 = min(codes_2 * float3((last_1 / code_max_2)) , float3(last_1) );
+    float3 _S79 = min(codes_2 * float3((last_1 / code_max_2)) , float3(last_1) );
     thread float3 position_1;
     int c_2 = int(0);
     for(;;)
@@ -439,29 +439,29 @@ static float3 applyLook_1(float3 codes_2, float code_max_2, KernelContext_0 thre
         {
             break;
         }
-        position_1[c_2] = min(evalCurve_0(kernelContext_13->curves_0, c_2 * kernelContext_13->params_0->curve_size_0, kernelContext_13->params_0->curve_size_0, _S77[c_2]), float(n_3 - int(1)));
+        position_1[c_2] = min(evalCurve_0(kernelContext_13->curves_0, c_2 * kernelContext_13->params_0->curve_size_0, kernelContext_13->params_0->curve_size_0, _S79[c_2]), float(n_3 - int(1)));
         c_2 = c_2 + int(1);
     }
     int3 cell_1 = min(int3(position_1), int3((n_3 - int(2))) );
     float3 fraction_8 = position_1 - float3(cell_1);
     int first_4 = cell_1.x + n_3 * (cell_1.y + n_3 * cell_1.z);
     thread float3 edited_2;
-    float3 _S78;
+    float3 _S80;
     if(((kernelContext_13->params_0->flags_0) & 1U) != 0U)
     {
-        float3 _S79 = FloatPrecision_trilinear_0(fraction_8, first_4, kernelContext_13);
-        _S78 = _S79;
+        float3 _S81 = FloatPrecision_trilinear_0(fraction_8, first_4, kernelContext_13);
+        _S80 = _S81;
     }
     else
     {
-        float3 _S80 = tetrahedral_1(first_4, fraction_8, kernelContext_13);
-        _S78 = _S80;
+        float3 _S82 = tetrahedral_1(first_4, fraction_8, kernelContext_13);
+        _S80 = _S82;
     }
-    edited_2 = _S78;
+    edited_2 = _S80;
     int size_2 = kernelContext_13->params_0->output_curve_size_0;
     if((kernelContext_13->params_0->output_curve_size_0) > int(0))
     {
-        float3 _S81 = clampTo_1(edited_2, 1.0f) * float3(float(size_2 - int(1))) ;
+        float3 _S83 = clampTo_1(edited_2, 1.0f) * float3(float(size_2 - int(1))) ;
         c_2 = int(0);
         for(;;)
         {
@@ -472,7 +472,7 @@ static float3 applyLook_1(float3 codes_2, float code_max_2, KernelContext_0 thre
             {
                 break;
             }
-            edited_2[c_2] = evalCurve_0(kernelContext_13->output_curves_0, c_2 * size_2, size_2, _S81[c_2]);
+            edited_2[c_2] = evalCurve_0(kernelContext_13->output_curves_0, c_2 * size_2, size_2, _S83[c_2]);
             c_2 = c_2 + int(1);
         }
     }
@@ -482,11 +482,11 @@ static float3 applyLook_1(float3 codes_2, float code_max_2, KernelContext_0 thre
 static float3 renderFloat_1(float3 colour_1, KernelContext_0 thread* kernelContext_14)
 {
     float3 input_1 = clampTo_1(colour_1, 1.0f);
-    float3 _S82 = applyLook_1(input_1, 1.0f, kernelContext_14);
-    float3 _S83 = mixCodes_0(input_1, _S82, 1.0f, kernelContext_14);
+    float3 _S84 = applyLook_1(input_1, 1.0f, kernelContext_14);
+    float3 _S85 = mixCodes_0(input_1, _S84, 1.0f, kernelContext_14);
     if(((kernelContext_14->params_0->flags_0) & 2U) == 0U)
     {
-        return clampTo_1(_S83, 1.0f);
+        return clampTo_1(_S85, 1.0f);
     }
     thread float3 excess_1;
     int c_3 = int(0);
@@ -499,108 +499,108 @@ static float3 renderFloat_1(float3 colour_1, KernelContext_0 thread* kernelConte
         {
             break;
         }
-        int _S84 = c_3;
-        float _S85;
+        int _S86 = c_3;
+        float _S87;
         if(isNumber_0(colour_1[c_3]))
         {
-            _S85 = colour_1[_S84] - input_1[c_3];
+            _S87 = colour_1[_S86] - input_1[c_3];
         }
         else
         {
-            _S85 = 0.0f;
+            _S87 = 0.0f;
         }
-        excess_1[c_3] = _S85;
+        excess_1[c_3] = _S87;
         c_3 = c_3 + int(1);
     }
-    return _S83 + excess_1;
+    return _S85 + excess_1;
 }
 
 static uint3 render8_0(uint3 codes_3, uint3 id_0, KernelContext_0 thread* kernelContext_15)
 {
-    float3 _S86 = float3(codes_3);
-    float3 _S87 = applyLook_0(_S86, 255.0f, kernelContext_15);
-    float3 _S88 = mixCodes_0(_S86, _S87, 255.0f, kernelContext_15);
-    float3 result_3 = clampTo_1(_S88, 255.0f);
+    float3 _S88 = float3(codes_3);
+    float3 _S89 = applyLook_0(_S88, 255.0f, kernelContext_15);
+    float3 _S90 = mixCodes_0(_S88, _S89, 255.0f, kernelContext_15);
+    float3 result_3 = clampTo_1(_S90, 255.0f);
     uint phase_0 = kernelContext_15->params_0->dither_phase_0 + id_0.x * 3242174889U + id_0.y * 2447445414U;
-    float _S89;
+    float _S91;
     if(((kernelContext_15->params_0->flags_0) & 4U) != 0U)
     {
-        _S89 = (float(phase_0 >> 24U) + 0.5f) / 256.0f;
+        _S91 = (float(phase_0 >> 24U) + 0.5f) / 256.0f;
     }
     else
     {
-        _S89 = 0.5f;
+        _S91 = 0.5f;
     }
-    return uint3(result_3 + float3(_S89) );
+    return uint3(result_3 + float3(_S91) );
 }
 
 static uint3 render8_1(uint3 codes_4, uint3 id_1, KernelContext_0 thread* kernelContext_16)
 {
-    float3 _S90 = float3(codes_4);
-    float3 _S91 = applyLook_0(_S90, 255.0f, kernelContext_16);
-    float3 _S92 = mixCodes_0(_S90, _S91, 255.0f, kernelContext_16);
-    float3 result_4 = clampTo_1(_S92, 255.0f);
+    float3 _S92 = float3(codes_4);
+    float3 _S93 = applyLook_0(_S92, 255.0f, kernelContext_16);
+    float3 _S94 = mixCodes_0(_S92, _S93, 255.0f, kernelContext_16);
+    float3 result_4 = clampTo_1(_S94, 255.0f);
     uint phase_1 = kernelContext_16->params_0->dither_phase_0 + id_1.x * 3242174889U + id_1.y * 2447445414U;
-    float _S93;
+    float _S95;
     if(((kernelContext_16->params_0->flags_0) & 4U) != 0U)
     {
-        _S93 = (float(phase_1 >> 24U) + 0.5f) / 256.0f;
+        _S95 = (float(phase_1 >> 24U) + 0.5f) / 256.0f;
     }
     else
     {
-        _S93 = 0.5f;
+        _S95 = 0.5f;
     }
-    return uint3(result_4 + float3(_S93) );
+    return uint3(result_4 + float3(_S95) );
 }
 
 static uint3 render8_2(uint3 codes_5, uint3 id_2, KernelContext_0 thread* kernelContext_17)
 {
-    float3 _S94 = float3(codes_5);
-    float3 _S95 = applyLook_1(_S94, 255.0f, kernelContext_17);
-    float3 _S96 = mixCodes_0(_S94, _S95, 255.0f, kernelContext_17);
-    float3 result_5 = clampTo_1(_S96, 255.0f);
+    float3 _S96 = float3(codes_5);
+    float3 _S97 = applyLook_1(_S96, 255.0f, kernelContext_17);
+    float3 _S98 = mixCodes_0(_S96, _S97, 255.0f, kernelContext_17);
+    float3 result_5 = clampTo_1(_S98, 255.0f);
     uint phase_2 = kernelContext_17->params_0->dither_phase_0 + id_2.x * 3242174889U + id_2.y * 2447445414U;
-    float _S97;
+    float _S99;
     if(((kernelContext_17->params_0->flags_0) & 4U) != 0U)
     {
-        _S97 = (float(phase_2 >> 24U) + 0.5f) / 256.0f;
+        _S99 = (float(phase_2 >> 24U) + 0.5f) / 256.0f;
     }
     else
     {
-        _S97 = 0.5f;
+        _S99 = 0.5f;
     }
-    return uint3(result_5 + float3(_S97) );
+    return uint3(result_5 + float3(_S99) );
 }
 
 static uint3 render8_3(uint3 codes_6, uint3 id_3, KernelContext_0 thread* kernelContext_18)
 {
-    float3 _S98 = float3(codes_6);
-    float3 _S99 = applyLook_1(_S98, 255.0f, kernelContext_18);
-    float3 _S100 = mixCodes_0(_S98, _S99, 255.0f, kernelContext_18);
-    float3 result_6 = clampTo_1(_S100, 255.0f);
+    float3 _S100 = float3(codes_6);
+    float3 _S101 = applyLook_1(_S100, 255.0f, kernelContext_18);
+    float3 _S102 = mixCodes_0(_S100, _S101, 255.0f, kernelContext_18);
+    float3 result_6 = clampTo_1(_S102, 255.0f);
     uint phase_3 = kernelContext_18->params_0->dither_phase_0 + id_3.x * 3242174889U + id_3.y * 2447445414U;
-    float _S101;
+    float _S103;
     if(((kernelContext_18->params_0->flags_0) & 4U) != 0U)
     {
-        _S101 = (float(phase_3 >> 24U) + 0.5f) / 256.0f;
+        _S103 = (float(phase_3 >> 24U) + 0.5f) / 256.0f;
     }
     else
     {
-        _S101 = 0.5f;
+        _S103 = 0.5f;
     }
-    return uint3(result_6 + float3(_S101) );
+    return uint3(result_6 + float3(_S103) );
 }
 
 static float4 renderTexelFloat_0(float4 texel_0, KernelContext_0 thread* kernelContext_19)
 {
-    float3 _S102 = renderFloat_0(texel_0.xyz, kernelContext_19);
-    return float4(_S102, texel_0.w);
+    float3 _S104 = renderFloat_0(texel_0.xyz, kernelContext_19);
+    return float4(_S104, texel_0.w);
 }
 
 static float4 renderTexelFloat_1(float4 texel_1, KernelContext_0 thread* kernelContext_20)
 {
-    float3 _S103 = renderFloat_1(texel_1.xyz, kernelContext_20);
-    return float4(_S103, texel_1.w);
+    float3 _S105 = renderFloat_1(texel_1.xyz, kernelContext_20);
+    return float4(_S105, texel_1.w);
 }
 
 static uint toHalf_0(float value_3)
@@ -625,126 +625,126 @@ static uint toHalf_0(float value_3)
 
 static float4 renderTexelHalf_0(float4 texel_2, KernelContext_0 thread* kernelContext_21)
 {
-    float3 _S104 = renderFloat_0(texel_2.xyz, kernelContext_21);
-    return float4(fromHalf_0(toHalf_0(_S104.x)), fromHalf_0(toHalf_0(_S104.y)), fromHalf_0(toHalf_0(_S104.z)), texel_2.w);
+    float3 _S106 = renderFloat_0(texel_2.xyz, kernelContext_21);
+    return float4(fromHalf_0(toHalf_0(_S106.x)), fromHalf_0(toHalf_0(_S106.y)), fromHalf_0(toHalf_0(_S106.z)), texel_2.w);
 }
 
 static float4 renderTexelHalf_1(float4 texel_3, KernelContext_0 thread* kernelContext_22)
 {
-    float3 _S105 = renderFloat_1(texel_3.xyz, kernelContext_22);
-    return float4(fromHalf_0(toHalf_0(_S105.x)), fromHalf_0(toHalf_0(_S105.y)), fromHalf_0(toHalf_0(_S105.z)), texel_3.w);
+    float3 _S107 = renderFloat_1(texel_3.xyz, kernelContext_22);
+    return float4(fromHalf_0(toHalf_0(_S107.x)), fromHalf_0(toHalf_0(_S107.y)), fromHalf_0(toHalf_0(_S107.z)), texel_3.w);
 }
 
 static float4 renderTexel8_0(float4 texel_4, uint3 id_4, KernelContext_0 thread* kernelContext_23)
 {
-    float3 _S106 = float3(255.0f) ;
-    uint3 _S107 = render8_1(uint3(clampTo_1(texel_4.xyz, 1.0f) * _S106 + float3(0.5f) ), id_4, kernelContext_23);
-    return float4(float3(_S107) / _S106, texel_4.w);
+    float3 _S108 = float3(255.0f) ;
+    uint3 _S109 = render8_1(uint3(clampTo_1(texel_4.xyz, 1.0f) * _S108 + float3(0.5f) ), id_4, kernelContext_23);
+    return float4(float3(_S109) / _S108, texel_4.w);
 }
 
 static float4 renderTexel8_1(float4 texel_5, uint3 id_5, KernelContext_0 thread* kernelContext_24)
 {
-    float3 _S108 = float3(255.0f) ;
-    uint3 _S109 = render8_3(uint3(clampTo_1(texel_5.xyz, 1.0f) * _S108 + float3(0.5f) ), id_5, kernelContext_24);
-    return float4(float3(_S109) / _S108, texel_5.w);
+    float3 _S110 = float3(255.0f) ;
+    uint3 _S111 = render8_3(uint3(clampTo_1(texel_5.xyz, 1.0f) * _S110 + float3(0.5f) ), id_5, kernelContext_24);
+    return float4(float3(_S111) / _S110, texel_5.w);
 }
 
 static uint4 renderFloats_0(uint4 bits_2, KernelContext_0 thread* kernelContext_25)
 {
-    float3 _S110 = renderFloat_0((as_type<float3>((bits_2.xyz))), kernelContext_25);
-    return uint4((as_type<uint3>((_S110))), bits_2.w);
+    float3 _S112 = renderFloat_0((as_type<float3>((bits_2.xyz))), kernelContext_25);
+    return uint4((as_type<uint3>((_S112))), bits_2.w);
 }
 
 static uint4 renderFloats_1(uint4 bits_3, KernelContext_0 thread* kernelContext_26)
 {
-    float3 _S111 = renderFloat_1((as_type<float3>((bits_3.xyz))), kernelContext_26);
-    return uint4((as_type<uint3>((_S111))), bits_3.w);
+    float3 _S113 = renderFloat_1((as_type<float3>((bits_3.xyz))), kernelContext_26);
+    return uint4((as_type<uint3>((_S113))), bits_3.w);
 }
 
 static uint2 renderHalves_0(uint2 bits_4, KernelContext_0 thread* kernelContext_27)
 {
-    uint _S112 = bits_4.x;
-    uint _S113 = bits_4.y;
-    float3 _S114 = renderFloat_0(float3(fromHalf_0(_S112 & 65535U), fromHalf_0(_S112 >> 16U), fromHalf_0(_S113 & 65535U)), kernelContext_27);
-    return uint2((toHalf_0(_S114.x)) | ((toHalf_0(_S114.y)) << 16U), (toHalf_0(_S114.z)) | (_S113 & 4294901760U));
+    uint _S114 = bits_4.x;
+    uint _S115 = bits_4.y;
+    float3 _S116 = renderFloat_0(float3(fromHalf_0(_S114 & 65535U), fromHalf_0(_S114 >> 16U), fromHalf_0(_S115 & 65535U)), kernelContext_27);
+    return uint2((toHalf_0(_S116.x)) | ((toHalf_0(_S116.y)) << 16U), (toHalf_0(_S116.z)) | (_S115 & 4294901760U));
 }
 
 static uint2 renderHalves_1(uint2 bits_5, KernelContext_0 thread* kernelContext_28)
 {
-    uint _S115 = bits_5.x;
-    uint _S116 = bits_5.y;
-    float3 _S117 = renderFloat_1(float3(fromHalf_0(_S115 & 65535U), fromHalf_0(_S115 >> 16U), fromHalf_0(_S116 & 65535U)), kernelContext_28);
-    return uint2((toHalf_0(_S117.x)) | ((toHalf_0(_S117.y)) << 16U), (toHalf_0(_S117.z)) | (_S116 & 4294901760U));
+    uint _S117 = bits_5.x;
+    uint _S118 = bits_5.y;
+    float3 _S119 = renderFloat_1(float3(fromHalf_0(_S117 & 65535U), fromHalf_0(_S117 >> 16U), fromHalf_0(_S118 & 65535U)), kernelContext_28);
+    return uint2((toHalf_0(_S119.x)) | ((toHalf_0(_S119.y)) << 16U), (toHalf_0(_S119.z)) | (_S118 & 4294901760U));
 }
 
 static uint renderPacked8_0(uint bits_6, uint3 id_6, KernelContext_0 thread* kernelContext_29)
 {
-    uint _S118 = bits_6 & 255U;
-    uint _S119 = (bits_6 >> 8U) & 255U;
-    uint _S120 = (bits_6 >> 16U) & 255U;
-    uint3 codes_7 = uint3(_S118, _S119, _S120);
+    uint _S120 = bits_6 & 255U;
+    uint _S121 = (bits_6 >> 8U) & 255U;
+    uint _S122 = (bits_6 >> 16U) & 255U;
+    uint3 codes_7 = uint3(_S120, _S121, _S122);
     bool blue_first_0 = ((kernelContext_29->params_0->flags_0) & 8U) != 0U;
     uint3 codes_8;
     if(blue_first_0)
     {
-        codes_8 = uint3(_S120, _S119, _S118);
+        codes_8 = uint3(_S122, _S121, _S120);
     }
     else
     {
         codes_8 = codes_7;
     }
-    uint3 _S121 = render8_0(codes_8, id_6, kernelContext_29);
+    uint3 _S123 = render8_0(codes_8, id_6, kernelContext_29);
     if(blue_first_0)
     {
-        codes_8 = _S121.zyx;
+        codes_8 = _S123.zyx;
     }
     else
     {
-        codes_8 = _S121;
+        codes_8 = _S123;
     }
     return (((codes_8.x) | ((codes_8.y) << 8U)) | ((codes_8.z) << 16U)) | (bits_6 & 4278190080U);
 }
 
 static uint renderPacked8_1(uint bits_7, uint3 id_7, KernelContext_0 thread* kernelContext_30)
 {
-    uint _S122 = bits_7 & 255U;
-    uint _S123 = (bits_7 >> 8U) & 255U;
-    uint _S124 = (bits_7 >> 16U) & 255U;
-    uint3 codes_9 = uint3(_S122, _S123, _S124);
+    uint _S124 = bits_7 & 255U;
+    uint _S125 = (bits_7 >> 8U) & 255U;
+    uint _S126 = (bits_7 >> 16U) & 255U;
+    uint3 codes_9 = uint3(_S124, _S125, _S126);
     bool blue_first_1 = ((kernelContext_30->params_0->flags_0) & 8U) != 0U;
     uint3 codes_10;
     if(blue_first_1)
     {
-        codes_10 = uint3(_S124, _S123, _S122);
+        codes_10 = uint3(_S126, _S125, _S124);
     }
     else
     {
         codes_10 = codes_9;
     }
-    uint3 _S125 = render8_2(codes_10, id_7, kernelContext_30);
+    uint3 _S127 = render8_2(codes_10, id_7, kernelContext_30);
     if(blue_first_1)
     {
-        codes_10 = _S125.zyx;
+        codes_10 = _S127.zyx;
     }
     else
     {
-        codes_10 = _S125;
+        codes_10 = _S127;
     }
     return (((codes_10.x) | ((codes_10.y) << 8U)) | ((codes_10.z) << 16U)) | (bits_7 & 4278190080U);
 }
 
 static bool isOutside_0(uint3 id_8, KernelContext_0 thread* kernelContext_31)
 {
-    bool _S126;
+    bool _S128;
     if((id_8.x) >= (kernelContext_31->params_0->width_0))
     {
-        _S126 = true;
+        _S128 = true;
     }
     else
     {
-        _S126 = (id_8.y) >= (kernelContext_31->params_0->height_0);
+        _S128 = (id_8.y) >= (kernelContext_31->params_0->height_0);
     }
-    return _S126;
+    return _S128;
 }
 
 static uint pixelIndex_0(uint3 id_9, KernelContext_0 thread* kernelContext_32)
@@ -761,16 +761,16 @@ static uint pixelIndex_0(uint3 id_9, KernelContext_0 thread* kernelContext_32)
     (&kernelContext_33)->entryPointParams_source_0 = entryPointParams_source_12;
     (&kernelContext_33)->entryPointParams_destination_0 = entryPointParams_destination_12;
     (&kernelContext_33)->nodes_0 = nodes_1;
-    bool _S127 = isOutside_0(id_10, &kernelContext_33);
-    if(_S127)
+    bool _S129 = isOutside_0(id_10, &kernelContext_33);
+    if(_S129)
     {
         return;
     }
-    uint _S128 = pixelIndex_0(id_10, &kernelContext_33);
-    uint device* _S129 = (&kernelContext_33)->entryPointParams_destination_0+_S128;
     uint _S130 = pixelIndex_0(id_10, &kernelContext_33);
-    uint _S131 = renderPacked8_1((&kernelContext_33)->entryPointParams_source_0[_S130], id_10, &kernelContext_33);
-    *_S129 = _S131;
+    uint device* _S131 = (&kernelContext_33)->entryPointParams_destination_0+_S130;
+    uint _S132 = pixelIndex_0(id_10, &kernelContext_33);
+    uint _S133 = renderPacked8_1((&kernelContext_33)->entryPointParams_source_0[_S132], id_10, &kernelContext_33);
+    *_S131 = _S133;
     return;
 }
 
@@ -783,16 +783,16 @@ static uint pixelIndex_0(uint3 id_9, KernelContext_0 thread* kernelContext_32)
     (&kernelContext_34)->entryPointParams_source_1 = entryPointParams_source_13;
     (&kernelContext_34)->entryPointParams_destination_1 = entryPointParams_destination_13;
     (&kernelContext_34)->nodes_0 = nodes_2;
-    bool _S132 = isOutside_0(id_11, &kernelContext_34);
-    if(_S132)
+    bool _S134 = isOutside_0(id_11, &kernelContext_34);
+    if(_S134)
     {
         return;
     }
-    uint _S133 = pixelIndex_0(id_11, &kernelContext_34);
-    uint device* _S134 = (&kernelContext_34)->entryPointParams_destination_1+_S133;
     uint _S135 = pixelIndex_0(id_11, &kernelContext_34);
-    uint _S136 = renderPacked8_0((&kernelContext_34)->entryPointParams_source_1[_S135], id_11, &kernelContext_34);
-    *_S134 = _S136;
+    uint device* _S136 = (&kernelContext_34)->entryPointParams_destination_1+_S135;
+    uint _S137 = pixelIndex_0(id_11, &kernelContext_34);
+    uint _S138 = renderPacked8_0((&kernelContext_34)->entryPointParams_source_1[_S137], id_11, &kernelContext_34);
+    *_S136 = _S138;
     return;
 }
 
@@ -805,16 +805,16 @@ static uint pixelIndex_0(uint3 id_9, KernelContext_0 thread* kernelContext_32)
     (&kernelContext_35)->entryPointParams_source_2 = entryPointParams_source_14;
     (&kernelContext_35)->entryPointParams_destination_2 = entryPointParams_destination_14;
     (&kernelContext_35)->nodes_0 = nodes_3;
-    bool _S137 = isOutside_0(id_12, &kernelContext_35);
-    if(_S137)
+    bool _S139 = isOutside_0(id_12, &kernelContext_35);
+    if(_S139)
     {
         return;
     }
-    uint _S138 = pixelIndex_0(id_12, &kernelContext_35);
-    packed_uint2 device* _S139 = (&kernelContext_35)->entryPointParams_destination_2+_S138;
     uint _S140 = pixelIndex_0(id_12, &kernelContext_35);
-    uint2 _S141 = renderHalves_1(uint2(*((&kernelContext_35)->entryPointParams_source_2+_S140)) , &kernelContext_35);
-    *_S139 = packed_uint2(_S141) ;
+    packed_uint2 device* _S141 = (&kernelContext_35)->entryPointParams_destination_2+_S140;
+    uint _S142 = pixelIndex_0(id_12, &kernelContext_35);
+    uint2 _S143 = renderHalves_1(uint2(*((&kernelContext_35)->entryPointParams_source_2+_S142)) , &kernelContext_35);
+    *_S141 = packed_uint2(_S143) ;
     return;
 }
 
@@ -827,16 +827,16 @@ static uint pixelIndex_0(uint3 id_9, KernelContext_0 thread* kernelContext_32)
     (&kernelContext_36)->entryPointParams_source_3 = entryPointParams_source_15;
     (&kernelContext_36)->entryPointParams_destination_3 = entryPointParams_destination_15;
     (&kernelContext_36)->nodes_0 = nodes_4;
-    bool _S142 = isOutside_0(id_13, &kernelContext_36);
-    if(_S142)
+    bool _S144 = isOutside_0(id_13, &kernelContext_36);
+    if(_S144)
     {
         return;
     }
-    uint _S143 = pixelIndex_0(id_13, &kernelContext_36);
-    packed_uint2 device* _S144 = (&kernelContext_36)->entryPointParams_destination_3+_S143;
     uint _S145 = pixelIndex_0(id_13, &kernelContext_36);
-    uint2 _S146 = renderHalves_0(uint2(*((&kernelContext_36)->entryPointParams_source_3+_S145)) , &kernelContext_36);
-    *_S144 = packed_uint2(_S146) ;
+    packed_uint2 device* _S146 = (&kernelContext_36)->entryPointParams_destination_3+_S145;
+    uint _S147 = pixelIndex_0(id_13, &kernelContext_36);
+    uint2 _S148 = renderHalves_0(uint2(*((&kernelContext_36)->entryPointParams_source_3+_S147)) , &kernelContext_36);
+    *_S146 = packed_uint2(_S148) ;
     return;
 }
 
@@ -849,16 +849,16 @@ static uint pixelIndex_0(uint3 id_9, KernelContext_0 thread* kernelContext_32)
     (&kernelContext_37)->entryPointParams_source_4 = entryPointParams_source_16;
     (&kernelContext_37)->entryPointParams_destination_4 = entryPointParams_destination_16;
     (&kernelContext_37)->nodes_0 = nodes_5;
-    bool _S147 = isOutside_0(id_14, &kernelContext_37);
-    if(_S147)
+    bool _S149 = isOutside_0(id_14, &kernelContext_37);
+    if(_S149)
     {
         return;
     }
-    uint _S148 = pixelIndex_0(id_14, &kernelContext_37);
-    packed_uint4 device* _S149 = (&kernelContext_37)->entryPointParams_destination_4+_S148;
     uint _S150 = pixelIndex_0(id_14, &kernelContext_37);
-    uint4 _S151 = renderFloats_1(uint4(*((&kernelContext_37)->entryPointParams_source_4+_S150)) , &kernelContext_37);
-    *_S149 = packed_uint4(_S151) ;
+    packed_uint4 device* _S151 = (&kernelContext_37)->entryPointParams_destination_4+_S150;
+    uint _S152 = pixelIndex_0(id_14, &kernelContext_37);
+    uint4 _S153 = renderFloats_1(uint4(*((&kernelContext_37)->entryPointParams_source_4+_S152)) , &kernelContext_37);
+    *_S151 = packed_uint4(_S153) ;
     return;
 }
 
@@ -871,23 +871,23 @@ static uint pixelIndex_0(uint3 id_9, KernelContext_0 thread* kernelContext_32)
     (&kernelContext_38)->entryPointParams_source_5 = entryPointParams_source_17;
     (&kernelContext_38)->entryPointParams_destination_5 = entryPointParams_destination_17;
     (&kernelContext_38)->nodes_0 = nodes_6;
-    bool _S152 = isOutside_0(id_15, &kernelContext_38);
-    if(_S152)
+    bool _S154 = isOutside_0(id_15, &kernelContext_38);
+    if(_S154)
     {
         return;
     }
-    uint _S153 = pixelIndex_0(id_15, &kernelContext_38);
-    packed_uint4 device* _S154 = (&kernelContext_38)->entryPointParams_destination_5+_S153;
     uint _S155 = pixelIndex_0(id_15, &kernelContext_38);
-    uint4 _S156 = renderFloats_0(uint4(*((&kernelContext_38)->entryPointParams_source_5+_S155)) , &kernelContext_38);
-    *_S154 = packed_uint4(_S156) ;
+    packed_uint4 device* _S156 = (&kernelContext_38)->entryPointParams_destination_5+_S155;
+    uint _S157 = pixelIndex_0(id_15, &kernelContext_38);
+    uint4 _S158 = renderFloats_0(uint4(*((&kernelContext_38)->entryPointParams_source_5+_S157)) , &kernelContext_38);
+    *_S156 = packed_uint4(_S158) ;
     return;
 }
 
 static float4 loadTexel_0(texture2d<float, access::sample> source_0, uint3 id_16)
 {
-    int3 _S157 = int3(int2(id_16.xy), int(0));
-    return ((source_0).read(vec<uint,2>(((_S157)).xy), uint(((_S157)).z)));
+    int3 _S159 = int3(int2(id_16.xy), int(0));
+    return ((source_0).read(vec<uint,2>(((_S159)).xy), uint(((_S159)).z)));
 }
 
 [[kernel]] void renderTexture8(uint3 id_17 [[thread_position_in_grid]], RenderParams_0 constant* params_7 [[buffer(0)]], float device* curves_7 [[buffer(1)]], float device* output_curves_7 [[buffer(3)]], texture2d<float, access::sample> entryPointParams_source_18 [[texture(0)]], texture2d<float, access::write> entryPointParams_destination_18 [[texture(1)]], packed_uint2 device* nodes_7 [[buffer(2)]])
@@ -899,14 +899,14 @@ static float4 loadTexel_0(texture2d<float, access::sample> source_0, uint3 id_16
     (&kernelContext_39)->entryPointParams_source_6 = entryPointParams_source_18;
     (&kernelContext_39)->entryPointParams_destination_6 = entryPointParams_destination_18;
     (&kernelContext_39)->nodes_0 = nodes_7;
-    bool _S158 = isOutside_0(id_17, &kernelContext_39);
-    if(_S158)
+    bool _S160 = isOutside_0(id_17, &kernelContext_39);
+    if(_S160)
     {
         return;
     }
-    uint2 _S159 = id_17.xy;
-    float4 _S160 = renderTexel8_1(loadTexel_0((&kernelContext_39)->entryPointParams_source_6, id_17), id_17, &kernelContext_39);
-    (&kernelContext_39)->entryPointParams_destination_6.write(_S160,_S159);
+    uint2 _S161 = id_17.xy;
+    float4 _S162 = renderTexel8_1(loadTexel_0((&kernelContext_39)->entryPointParams_source_6, id_17), id_17, &kernelContext_39);
+    (&kernelContext_39)->entryPointParams_destination_6.write(_S162,_S161);
     return;
 }
 
@@ -919,14 +919,14 @@ static float4 loadTexel_0(texture2d<float, access::sample> source_0, uint3 id_16
     (&kernelContext_40)->entryPointParams_source_7 = entryPointParams_source_19;
     (&kernelContext_40)->entryPointParams_destination_7 = entryPointParams_destination_19;
     (&kernelContext_40)->nodes_0 = nodes_8;
-    bool _S161 = isOutside_0(id_18, &kernelContext_40);
-    if(_S161)
+    bool _S163 = isOutside_0(id_18, &kernelContext_40);
+    if(_S163)
     {
         return;
     }
-    uint2 _S162 = id_18.xy;
-    float4 _S163 = renderTexel8_0(loadTexel_0((&kernelContext_40)->entryPointParams_source_7, id_18), id_18, &kernelContext_40);
-    (&kernelContext_40)->entryPointParams_destination_7.write(_S163,_S162);
+    uint2 _S164 = id_18.xy;
+    float4 _S165 = renderTexel8_0(loadTexel_0((&kernelContext_40)->entryPointParams_source_7, id_18), id_18, &kernelContext_40);
+    (&kernelContext_40)->entryPointParams_destination_7.write(_S165,_S164);
     return;
 }
 
@@ -939,14 +939,14 @@ static float4 loadTexel_0(texture2d<float, access::sample> source_0, uint3 id_16
     (&kernelContext_41)->entryPointParams_source_8 = entryPointParams_source_20;
     (&kernelContext_41)->entryPointParams_destination_8 = entryPointParams_destination_20;
     (&kernelContext_41)->nodes_0 = nodes_9;
-    bool _S164 = isOutside_0(id_19, &kernelContext_41);
-    if(_S164)
+    bool _S166 = isOutside_0(id_19, &kernelContext_41);
+    if(_S166)
     {
         return;
     }
-    uint2 _S165 = id_19.xy;
-    float4 _S166 = renderTexelHalf_1(loadTexel_0((&kernelContext_41)->entryPointParams_source_8, id_19), &kernelContext_41);
-    (&kernelContext_41)->entryPointParams_destination_8.write(_S166,_S165);
+    uint2 _S167 = id_19.xy;
+    float4 _S168 = renderTexelHalf_1(loadTexel_0((&kernelContext_41)->entryPointParams_source_8, id_19), &kernelContext_41);
+    (&kernelContext_41)->entryPointParams_destination_8.write(_S168,_S167);
     return;
 }
 
@@ -959,14 +959,14 @@ static float4 loadTexel_0(texture2d<float, access::sample> source_0, uint3 id_16
     (&kernelContext_42)->entryPointParams_source_9 = entryPointParams_source_21;
     (&kernelContext_42)->entryPointParams_destination_9 = entryPointParams_destination_21;
     (&kernelContext_42)->nodes_0 = nodes_10;
-    bool _S167 = isOutside_0(id_20, &kernelContext_42);
-    if(_S167)
+    bool _S169 = isOutside_0(id_20, &kernelContext_42);
+    if(_S169)
     {
         return;
     }
-    uint2 _S168 = id_20.xy;
-    float4 _S169 = renderTexelHalf_0(loadTexel_0((&kernelContext_42)->entryPointParams_source_9, id_20), &kernelContext_42);
-    (&kernelContext_42)->entryPointParams_destination_9.write(_S169,_S168);
+    uint2 _S170 = id_20.xy;
+    float4 _S171 = renderTexelHalf_0(loadTexel_0((&kernelContext_42)->entryPointParams_source_9, id_20), &kernelContext_42);
+    (&kernelContext_42)->entryPointParams_destination_9.write(_S171,_S170);
     return;
 }
 
@@ -979,14 +979,14 @@ static float4 loadTexel_0(texture2d<float, access::sample> source_0, uint3 id_16
     (&kernelContext_43)->entryPointParams_source_10 = entryPointParams_source_22;
     (&kernelContext_43)->entryPointParams_destination_10 = entryPointParams_destination_22;
     (&kernelContext_43)->nodes_0 = nodes_11;
-    bool _S170 = isOutside_0(id_21, &kernelContext_43);
-    if(_S170)
+    bool _S172 = isOutside_0(id_21, &kernelContext_43);
+    if(_S172)
     {
         return;
     }
-    uint2 _S171 = id_21.xy;
-    float4 _S172 = renderTexelFloat_1(loadTexel_0((&kernelContext_43)->entryPointParams_source_10, id_21), &kernelContext_43);
-    (&kernelContext_43)->entryPointParams_destination_10.write(_S172,_S171);
+    uint2 _S173 = id_21.xy;
+    float4 _S174 = renderTexelFloat_1(loadTexel_0((&kernelContext_43)->entryPointParams_source_10, id_21), &kernelContext_43);
+    (&kernelContext_43)->entryPointParams_destination_10.write(_S174,_S173);
     return;
 }
 
@@ -999,14 +999,14 @@ static float4 loadTexel_0(texture2d<float, access::sample> source_0, uint3 id_16
     (&kernelContext_44)->entryPointParams_source_11 = entryPointParams_source_23;
     (&kernelContext_44)->entryPointParams_destination_11 = entryPointParams_destination_23;
     (&kernelContext_44)->nodes_0 = nodes_12;
-    bool _S173 = isOutside_0(id_22, &kernelContext_44);
-    if(_S173)
+    bool _S175 = isOutside_0(id_22, &kernelContext_44);
+    if(_S175)
     {
         return;
     }
-    uint2 _S174 = id_22.xy;
-    float4 _S175 = renderTexelFloat_0(loadTexel_0((&kernelContext_44)->entryPointParams_source_11, id_22), &kernelContext_44);
-    (&kernelContext_44)->entryPointParams_destination_11.write(_S175,_S174);
+    uint2 _S176 = id_22.xy;
+    float4 _S177 = renderTexelFloat_0(loadTexel_0((&kernelContext_44)->entryPointParams_source_11, id_22), &kernelContext_44);
+    (&kernelContext_44)->entryPointParams_destination_11.write(_S177,_S176);
     return;
 }
 
