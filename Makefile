@@ -15,8 +15,8 @@ demo: $(STAMP)-demo  ## retouch three photos (or PHOTO=my.jpg) through ExecuTorc
 test: $(STAMP)-dev  ## fast tests
 	$(BIN)/python -m pytest -m "not full" -n 2 --dist loadfile $(PYTEST_ARGS)
 
-test-full: $(STAMP)-dev  ## all tests
-	$(BIN)/python -m pytest
+test-full: test  ## all tests: the fast ones, then those that need both cores for one export or training run
+	$(BIN)/python -m pytest -m full --durations=0
 
 lint: $(STAMP)-dev  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
