@@ -41,8 +41,10 @@ HOSTILE = "<img src=x onerror=window.hacked=1>\"'&"
 def phone_result(**changes: Any) -> dict[str, Any]:
     made = result(1900.0, 10.0, kind="phone", unit="npu", in_a_row_ms=[2000.0, 1900.0, 2100.0])
     made["device"] = {"id": "iphone-16-pro", "name": "iPhone 16 Pro"}
+    made["bundle"] = {"name": "vera-0.5b", "recipe": "ios-int4", "size_bytes": 380_000_000}
     made["stages"]["plan"]["peak_mb"] = 655.0
     made["stages"]["load"] = {"cold_ms": 1700.0, "median_ms": 300.0}
+    made["stages"]["bake"] = {"median_ms": 15.0}
     return made | changes
 
 
@@ -89,15 +91,22 @@ def test_a_projection_is_called_one_and_a_missing_figure_is_never_zero(tmp_path:
 
 def test_aims_are_held_or_missed_by_what_a_phone_gave(tmp_path: Path) -> None:
     text = words(write(tmp_path / "b.html", findings(result(), phone_result())))
-    rows = text[text.index("At most Measured") : text.index("Look in hand, by phone")]
-    assert "iPhone 16 Pro 2 500 ms 1 900 ms: held" in rows
+    rows = text[text.index("At most Measured on the phone") : text.index("Look in hand, by phone")]
+    assert "iPhone 16 Pro 2 500 ms 1 915 ms: held" in rows
     assert "cold start to ready iPhone 16 Pro 1 500 ms 1 700 ms: missed" in rows
     assert "second photo of a session over the first iPhone 16 Pro 1.00 × 0.95 ×: held" in rows
-    assert "400 MB 390 MB: held" in rows
+    assert "400 MB 380 MB: held not measured 390 MB: held [F]" in rows
     assert "1 of the 2 results come from phones" in text
     assert "photo 3: 2 100 ms" in text
     assert "No temperature was told." in text
     assert "655 MB" in text
+
+
+def test_another_models_result_holds_no_aim(tmp_path: Path) -> None:
+    nano = phone_result(bundle={"name": "vera-nano", "recipe": "ios-int4", "size_bytes": 8_000_000})
+    text = words(write(tmp_path / "b.html", findings(nano)))
+    assert "1 of the 1 results come from phones" in text
+    assert "1 915 ms" not in text[: text.index("Cold and hot")]
 
 
 def test_hot_stands_against_cold_with_the_temperature(tmp_path: Path) -> None:

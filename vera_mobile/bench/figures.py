@@ -8,33 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vera_mobile.bench.aims import (
+    Facts,
+    estimate_words,
+    estimates,
+    in_unit,
+    measured,
+    megabytes,
+    milliseconds,
+    newest,
+    plan_peak,
+)
 from vera_mobile.bench.project import PROGRAMS, Projection, Range
 from vera_mobile.bench.targets import Aim, Figure, Published, Targets
 from vera_mobile.page import NO_BREAK, number
 
 MEASURED, PROJECTED = "measured", "projected"
-_AIM_FIGURES = {
-    "auto_look_ms": ("plan", "median_ms"),
-    "instant_look_ms": ("instant_look", "median_ms"),
-    "cold_start_ms": ("load", "cold_ms"),
-    "render_2mp_gpu_ms": ("render_2mp", "median_ms"),
-    "render_12mp_cpu_ms": ("render_12mp", "median_ms"),
-    "render_12mp_gpu_ms": ("render_12mp", "median_ms"),
-}
-
-
-def milliseconds(value: float | None) -> str | None:
-    """Three digits or so; from 10 s on in seconds."""
-    if value is None:
-        return None
-    if value >= 10_000:
-        return f"{number(value / 1000, 1)}{NO_BREAK}s"
-    return f"{number(value, 2 if value < 10 else 1 if value < 100 else 0)}{NO_BREAK}ms"
-
-
-def megabytes(value: float | None) -> str | None:
-    """Whole megabytes."""
-    return None if value is None else f"{number(value, 0)}{NO_BREAK}MB"
 
 
 def bar(label: str, kind: str, value: Range | float, top: float, words: str) -> dict[str, Any]:
@@ -55,19 +44,18 @@ def look_charts(
     results: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """One chart per phone: a whole auto plan, projected by unit, measured, the public app."""
-    aims = {aim.name: aim for aim in targets.aims}
+    look_aim = next((aim for aim in targets.aims if aim.name == "auto_look_ms"), None)
     charts = []
     for phone in targets.phones.values():
-        aim = aims.get("auto_look_ms")
-        aim = aim if aim and phone.key in aim.phones else None
+        aim = look_aim if look_aim and phone.key in look_aim.phones else None
         values: list[tuple[str, str, Range | float]] = []
         for one in projections:
             if one.phone.key == phone.key and one.auto is not None:
                 values.append((f"projected, {one.unit}", f"{PROJECTED} {one.unit}", one.auto))
         for result in results:
-            plan = result["stages"].get("plan", {}).get("median_ms")
-            if result["device"]["id"] == phone.key and plan is not None:
-                values.append((f"measured, {result['unit']}", MEASURED, plan))
+            look = measured(look_aim, result) if look_aim else None
+            if result["device"]["id"] == phone.key and look is not None:
+                values.append((f"measured, {result['unit']}", MEASURED, look))
         for peer in published.photos:
             if peer.phone == phone.key:
                 values.append((peer.name, "peer", peer.seconds * 1000))
@@ -92,25 +80,32 @@ def _chart(
 
 
 def aim_rows(
-    targets: Targets,
-    projections: Sequence[Projection],
-    results: Sequence[Mapping[str, Any]],
-    bundle: Mapping[str, Any] | None,
+    targets: Targets, results: Sequence[Mapping[str, Any]], facts: Facts
 ) -> list[dict[str, Any]]:
-    """Aims by phone with what was measured and projected for them, each None where neither."""
+    """Aims by phone with what was measured there and on the host and what is expected, each None
+    where nothing was. results: of phones."""
     rows = []
     for aim in targets.aims:
         for key in aim.phones:
+            found = newest(results, aim, key)
+            expected = [estimate_words(aim, e) for e in estimates(aim, targets.phones[key], facts)]
             rows.append(
                 {
                     "aim": aim.words,
                     "phone": targets.phones[key].name,
-                    "at_most": aim_words(aim, aim.at_most),
-                    MEASURED: _measured_words(aim, key, results, bundle),
-                    PROJECTED: _projected_words(aim, key, projections),
+                    "at_most": in_unit(aim, aim.at_most),
+                    MEASURED: None if found is None else _verdict(aim, measured(aim, found)),
+                    "host": None if facts.host is None else in_unit(aim, measured(aim, facts.host)),
+                    PROJECTED: "; ".join(expected) or None,
                 }
             )
     return rows
+
+
+def _verdict(aim: Aim, value: float | None) -> str | None:
+    if value is None:
+        return None
+    return f"{in_unit(aim, value)}: {'held' if value <= aim.at_most else 'missed'}"
 
 
 def stage_rows(
@@ -143,27 +138,35 @@ def stage_rows(
     return rows
 
 
-def memory_charts(targets: Targets, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Per phone that has one: the app's limit and the peak of the phone's results, beside our aim.
+def memory_charts(
+    targets: Targets, results: Sequence[Mapping[str, Any]], facts: Facts
+) -> list[dict[str, Any]]:
+    """Per phone: the app's limit where one is known, the peak of the phone's results, and what the
+    model alone is expected to hold, beside our aim.
 
     The aim is that of `peak_app_memory_mb`, shown for all phones.
     """
-    aim = next((one.at_most for one in targets.aims if one.name == "peak_app_memory_mb"), None)
+    aim = next((one for one in targets.aims if one.name == "peak_app_memory_mb"), None)
     charts = []
     for phone in targets.phones.values():
         limit = phone.app_memory_mb
-        own = [r for r in results if r["device"]["id"] == phone.key and _peak(r) is not None]
+        mine = [(r["unit"], plan_peak(r)) for r in results if r["device"]["id"] == phone.key]
+        own = [(unit, peak) for unit, peak in mine if peak is not None]
+        expected = [one.middle for one in estimates(aim, phone, facts)] if aim and not own else []
         if limit is None and not own:
             continue
-        values = [limit.value if limit else 0.0, *(_peak(r) or 0.0 for r in own), aim or 0.0]
-        top = max(values) * 1.04
+        values = [limit.value if limit else 0.0, *(peak for _, peak in own), *expected]
+        top = max([*values, aim.at_most if aim else 0.0]) * 1.04
         bars = [
-            bar(f"measured, {r['unit']}", MEASURED, _peak(r) or 0.0, top, megabytes(_peak(r)) or "")
-            for r in own
+            bar(f"measured, {unit}", MEASURED, peak, top, megabytes(peak) or "")
+            for unit, peak in own
         ]
+        for held in expected:
+            text = f"{megabytes(held)}, without the app's own"
+            bars.append(bar("model, expected", f"{PROJECTED} cpu", held, top, text))
         if limit:
             bars.append(bar("app limit", "limit", limit.value, top, figure_words(limit, "MB")))
-        line = None if aim is None else {"at": _share(aim, top), "words": megabytes(aim)}
+        line = aim and {"at": _share(aim.at_most, top), "words": megabytes(aim.at_most)}
         charts.append({"name": phone.name, "note": phone.chip, "bars": bars, "aim": line})
     return charts
 
@@ -270,73 +273,11 @@ def figure_words(figure: Figure | None, unit: str) -> str:
     return f"{figure.value:g}{NO_BREAK}{unit} ({figure.confidence})"
 
 
-def aim_words(aim: Aim, value: float | None) -> str | None:
-    """A value in the unit that the aim's name ends in: _mb, _ms, or a ratio."""
-    if aim.name.endswith("_mb"):
-        return megabytes(value)
-    if aim.name.endswith("_ms"):
-        return milliseconds(value)
-    return None if value is None else f"{number(value, 2)}{NO_BREAK}×"
-
-
-def measured_value(
-    aim: Aim, key: str, results: Sequence[Mapping[str, Any]], bundle: Mapping[str, Any] | None
-) -> float | None:
-    """What the newest result of phone `key` says of an aim, or None; sizes are the bundle's."""
-    if aim.name == "bundle_mb":
-        return bundle["size_bytes"] / 1e6 if bundle else None
-    unit = next((unit for unit in ("cpu", "gpu", "npu") if f"_{unit}_" in aim.name), None)
-    own = [r for r in results if r["device"]["id"] == key and unit in (None, r["unit"])]
-    if not own:
-        return None
-    newest = own[-1]
-    if aim.name == "peak_app_memory_mb":
-        return _peak(newest)
-    if aim.name == "second_over_first":
-        first, *others = newest["in_a_row_ms"] or [None]
-        return others[0] / first if others and first else None
-    stage, figure = _AIM_FIGURES.get(aim.name, ("", "median_ms"))
-    return newest["stages"].get(stage, {}).get(figure)
-
-
-def _measured_words(
-    aim: Aim, key: str, results: Sequence[Mapping[str, Any]], bundle: Mapping[str, Any] | None
-) -> str | None:
-    value = measured_value(aim, key, results, bundle)
-    if value is None:
-        return None
-    return f"{aim_words(aim, value)}: {'held' if value <= aim.at_most else 'missed'}"
-
-
-def _projected_words(aim: Aim, key: str, projections: Sequence[Projection]) -> str | None:
-    parts = []
-    for one in projections:
-        total = {"auto_look_ms": one.auto, "instant_look_ms": one.instant}.get(aim.name)
-        if one.phone.key == key and total is not None:
-            parts.append(f"{one.unit} {_words(total)}: {held(total, aim.at_most)}")
-    return "; ".join(parts) or None
-
-
-def held(total: Range, at_most: float) -> str:
-    """Whether a projection holds an aim, in words."""
-    if total.high_ms <= at_most:
-        return "held over the whole band"
-    if total.low_ms > at_most:
-        return "missed over the whole band"
-    return "held in the middle" if total.middle_ms <= at_most else "missed in the middle"
-
-
 def _words(value: Range | float | None) -> str:
     if isinstance(value, Range):
         low, high = milliseconds(value.low_ms), milliseconds(value.high_ms)
         return f"{milliseconds(value.middle_ms)} ({low} to {high})"
     return milliseconds(value) or ""
-
-
-def _peak(result: Mapping[str, Any]) -> float | None:
-    """Of a plan where it was taken: a 48 MP photo on a host says nothing about a phone."""
-    plan = result["stages"].get("plan", {}).get("peak_mb")
-    return plan if plan is not None else result["memory"].get("peak_mb")
 
 
 def _kind(result: Mapping[str, Any]) -> str:

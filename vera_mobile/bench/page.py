@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vera_mobile.bench import figures
+from vera_mobile.bench.aims import FORMULAS, Facts, megabytes, plan_peak
 from vera_mobile.bench.project import FORMULA, Efficiency, Fit, Projection
 from vera_mobile.bench.targets import Measured, Published, Targets
 from vera_mobile.page import NO_BREAK, number, render_page, write_page
@@ -29,29 +30,58 @@ class Findings:
     bundle: Mapping[str, Any] | None
     peers: Path
 
+    @property
+    def phones(self) -> list[Mapping[str, Any]]:
+        """Results that come from phones."""
+        return [result for result in self.results if result["kind"] == "phone"]
+
+    @property
+    def of_model(self) -> list[Mapping[str, Any]]:
+        """Those of them that are of the model that was projected; all where none was."""
+        name = self.bundle and self.bundle["name"]
+        return [r for r in self.phones if name in (None, r["bundle"].get("name"))]
+
+    @property
+    def host(self) -> Mapping[str, Any] | None:
+        """The newest result of a host for the bundle that was projected."""
+        if self.bundle is None:
+            return None
+        wanted = (self.bundle["name"], self.bundle["recipe"])
+        hosts = [r for r in self.results if r["kind"] == "host"]
+        kinds = [(r["bundle"].get("name"), r["bundle"].get("recipe")) for r in hosts]
+        fitting = [r for r, kind in zip(hosts, kinds, strict=True) if kind == wanted]
+        return fitting[-1] if fitting else None
+
+    @property
+    def facts(self) -> Facts:
+        """What is expected of phones comes from these."""
+        return Facts(
+            self.projections, self.efficiency, self.bundle, self.host, self.targets.stand_ins
+        )
+
 
 def write_bench_page(
     path: str | Path, found: Findings, *, command: str, when: datetime | None = None
 ) -> Path:
     """The path of the page, written whole or not at all. Raises FileError."""
     moment = when if when is not None else datetime.now().astimezone()
-    phones = [r for r in found.results if r["kind"] == "phone"]
     page = render_page(
         "bench.html",
         ("page.css",),
         title="Targets, measurements and projections",
         date=f"{moment.day} {moment:%B %Y, %H:%M %Z}".strip(),
         date_iso=moment.isoformat(timespec="seconds"),
-        honesty=_honesty(found, phones),
-        aims=figures.aim_rows(found.targets, found.projections, phones, found.bundle),
-        look=figures.look_charts(found.targets, found.published, found.projections, phones),
+        honesty=_honesty(found),
+        aims=figures.aim_rows(found.targets, found.of_model, found.facts),
+        look=figures.look_charts(found.targets, found.published, found.projections, found.of_model),
         stages=_stages(found),
-        memory=figures.memory_charts(found.targets, phones),
-        memory_note=_memory_note(found, phones),
+        memory=figures.memory_charts(found.targets, found.of_model, found.facts),
+        memory_note=_memory_note(found),
         heat=figures.heat(found.results),
         history=[one for name in HISTORY for one in figures.curves(found.results, name)],
         peers=figures.peers(found.peers),
         formula=FORMULA,
+        formulas=FORMULAS.items(),
         fits=_fits(found.efficiency, found.published.measured),
         phones=_phones(found.targets),
         command=command,
@@ -59,32 +89,32 @@ def write_bench_page(
     return write_page(path, page)
 
 
-def _honesty(found: Findings, phones: Sequence[Mapping[str, Any]]) -> str:
+def _honesty(found: Findings) -> str:
     ran = (
-        f"{len(phones)} of the {len(found.results)} results come from phones."
-        if phones
+        f"{len(found.phones)} of the {len(found.results)} results come from phones."
+        if found.phones
         else "Nothing here was run on a phone yet."
     )
-    name = found.bundle["name"] if found.bundle else None
-    of = f" Projections are of {name} ({found.bundle['recipe']})." if found.bundle else ""
+    of = ""
+    if found.bundle:
+        of = f" Projections are of {found.bundle['name']} ({found.bundle['recipe']})."
+        if "seeded" in found.bundle["name"]:
+            of += " Its weights are seeded: it has the work and the size of the model, no skill."
     return (
         f"{ran} A projection is an estimate from bytes and multiply-adds, not a measurement, and "
         f"host figures are no phone's.{of}"
     )
 
 
-def _memory_note(found: Findings, phones: Sequence[Mapping[str, Any]]) -> str:
-    hosts = [r for r in found.results if r["kind"] == "host"]
-    newest = hosts[-1] if hosts else None
-    peak = newest["stages"].get("plan", {}).get("peak_mb") if newest else None
+def _memory_note(found: Findings) -> str:
+    peak = plan_peak(found.host) if found.host else None
     beside = (
-        f" For orientation, a plan took {figures.megabytes(peak)} on the host, Python and its "
-        "libraries included."
-        if newest and peak
+        f" On the host a plan took {megabytes(peak)}, Python and its libraries included."
+        if peak
         else ""
     )
     unknown = [p.name for p in found.targets.phones.values() if p.app_memory_mb is None]
-    start = "" if phones else "No phone was measured yet. "
+    start = "" if found.phones else "No phone was measured yet. "
     return (
         f"{start}The limits are estimates from what apps were seen to get; for "
         f"{', '.join(unknown) or 'no phone'} no figure was found.{beside}"
@@ -94,9 +124,7 @@ def _memory_note(found: Findings, phones: Sequence[Mapping[str, Any]]) -> str:
 def _stages(found: Findings) -> list[dict[str, Any]]:
     """A table for each phone that an aim of the whole look names and that was projected."""
     keys = [key for aim in found.targets.aims if aim.name == "auto_look_ms" for key in aim.phones]
-    hosts = [r for r in found.results if r["kind"] == "host"]
-    fitting = [r for r in hosts if found.bundle and r["bundle"].get("name") == found.bundle["name"]]
-    host = fitting[-1] if fitting else None
+    host = found.host
     tables = []
     for key in keys:
         mine = [one for one in found.projections if one.phone.key == key]
@@ -163,6 +191,7 @@ def _phones(targets: Targets) -> list[dict[str, Any]]:
                 figures.figure_words(phone.npu_tops, "TOPS"),
                 figures.figure_words(phone.ram_gb, "GB"),
                 figures.figure_words(phone.app_memory_mb, "MB"),
+                figures.figure_words(phone.storage_gb_s, "GB/s"),
             ],
         }
         for phone in targets.phones.values()

@@ -16,7 +16,8 @@ from vera_mobile.errors import FileError, InvalidArgument
 
 CONFIDENCES = ("high", "medium", "low")
 UNITS = ("cpu", "gpu", "npu")
-_FIGURES = ("memory_gb_s", "npu_tops", "gpu_tflops", "ram_gb", "app_memory_mb")
+_FIGURES = ("memory_gb_s", "npu_tops", "gpu_tflops", "ram_gb", "app_memory_mb",
+            "storage_gb_s")  # fmt: skip
 _WORDS = ("name", "chip", "units")
 _MORE_WORDS = ("models",)
 
@@ -32,7 +33,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Phone:
-    """A phone; memory_gb_s in 1e9 bytes a second, npu_tops in 1e12 operations a second.
+    """A phone; memory_gb_s and storage_gb_s (read one after the other) in 1e9 bytes a second,
+    npu_tops in 1e12 operations a second.
 
     models: how the system's own names for it begin ("iPhone17,1", "SM-S931").
     """
@@ -47,6 +49,7 @@ class Phone:
     gpu_tflops: Figure | None = None
     ram_gb: Figure | None = None
     app_memory_mb: Figure | None = None
+    storage_gb_s: Figure | None = None
 
     def peak_multiply_adds(self, unit: str) -> float | None:
         """Multiply-adds a second at most, or None where that is not published."""
@@ -65,12 +68,24 @@ class Aim:
 
 
 @dataclass(frozen=True)
+class StandIn:
+    """A figure of this repository's host that is taken for a phone's `unit`, with an aim's name."""
+
+    aim: str
+    unit: str
+    ms: float
+    worst_ms: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Targets:
     """All of targets.toml."""
 
     phones: Mapping[str, Phone]
     aims: tuple[Aim, ...]
     stage_aims_ms: Mapping[str, float]
+    stand_ins: tuple[StandIn, ...] = ()
 
     def phone_of(self, device: Mapping[str, Any]) -> Phone | None:
         """The phone of a result's device, by its model or its name; None where it is another."""
@@ -156,7 +171,7 @@ def benchmarks_folder() -> Path:
 
 def load_targets(path: str | Path) -> Targets:
     """Raises FileError that names the file and the entry that is not as described."""
-    record = _toml(Path(path), {"phones", "aims", "stage_aims_ms"})
+    record = _toml(Path(path), {"phones", "aims", "stage_aims_ms", "stand_ins"})
     phones = {key: _phone(key, entry, str(path)) for key, entry in record.get("phones", {}).items()}
     aims = tuple(_made(Aim, entry, f"{path}: aim") for entry in record.get("aims", []))
     for aim in aims:
@@ -164,7 +179,12 @@ def load_targets(path: str | Path) -> Targets:
         if unknown:
             raise FileError(f"{path}: aim '{aim.name}' names unknown phones {unknown}.")
     stages = {key: float(value) for key, value in record.get("stage_aims_ms", {}).items()}
-    return Targets(phones, aims, stages)
+    found = tuple(_made(StandIn, e, f"{path}: stand-in") for e in record.get("stand_ins", []))
+    for one in found:
+        if one.aim not in {aim.name for aim in aims} or not one.source:
+            raise FileError(f"{path}: stand-in for '{one.aim}': it needs the name of an aim here "
+                            "and a source.")  # fmt: skip
+    return Targets(phones, aims, stages, found)
 
 
 def load_published(path: str | Path) -> Published:

@@ -144,7 +144,7 @@ def _notes(projection: Projection, efficiency: Efficiency) -> list[str]:
 
 
 def _totals(projection: Projection, targets: Targets) -> list[str]:
-    from vera_mobile.bench.figures import held
+    from vera_mobile.bench.aims import held
 
     lines = []
     aims: Mapping[str, float] = {aim.name: aim.at_most for aim in targets.aims}
@@ -155,7 +155,11 @@ def _totals(projection: Projection, targets: Targets) -> list[str]:
         if total is None:
             lines.append(f"{words:<22} not projected: no measurement on a {projection.unit} fits")
             continue
-        verdict = "" if aim is None else f"  aim {aim:.0f} ms: {held(total, aim)}"
+        verdict = (
+            ""
+            if aim is None
+            else f"  aim {aim:.0f} ms: {held(total.low_ms, total.middle_ms, total.high_ms, aim)}"
+        )
         band = f"({total.low_ms:.0f} to {total.high_ms:.0f})"
         lines.append(f"{words:<22}{total.middle_ms:.0f} ms {band}{verdict}")
     lines.append("(vision to bake; preparing the photo and rendering it come on top)")

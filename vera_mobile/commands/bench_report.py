@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ def add(kinds: Any) -> None:
     p = kinds.add_parser("report", help="targets, projections and results as a page",
                          epilog=EXAMPLE)  # fmt: skip
     p.add_argument("--out", default="out/bench/report.html", metavar="FILE", help="the page")
+    p.add_argument("--markdown", metavar="FILE", help="also write the table of aims as Markdown")
     p.add_argument("--bundle", help="bundle to project onto the phones (default: none)")
     p.add_argument("--tokens", type=int, default=120, help="tokens of reasoning, 0..1024")
     p.add_argument("--prompt-tokens", type=int, help="default: of the bundle's tokenizer, auto")
@@ -34,11 +36,13 @@ def add(kinds: Any) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Writes the page and says where it is."""
+    from vera_mobile.bench.markdown import aims_table
     from vera_mobile.bench.page import Findings, write_bench_page
     from vera_mobile.bench.project import fit
     from vera_mobile.bench.results import load_history
     from vera_mobile.bench.targets import benchmarks_folder, load_published, load_targets
     from vera_mobile.bundle import Bundle, describe
+    from vera_mobile.page import write_page
 
     targets = load_targets(args.targets or benchmarks_folder() / "targets.toml")
     published = load_published(args.published or benchmarks_folder() / "published.toml")
@@ -56,7 +60,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["vera", *sys.argv[1:]])
     page = write_bench_page(args.out, found, command=command)
-    console.result({"page": str(page), "results": len(results)}, f"Look at {page}")
+    told = [f"Look at {page}"]
+    if args.markdown:
+        table = aims_table(targets, found.of_model, found.facts, date=f"{datetime.now():%Y-%m-%d}")
+        told.append(f"wrote {write_page(args.markdown, table)}")
+    values = {"page": str(page), "markdown": args.markdown, "results": len(results)}
+    console.result(values, "\n".join(told))
     return 0
 
 
