@@ -91,11 +91,13 @@ def test_a_projection_is_called_one_and_a_missing_figure_is_never_zero(tmp_path:
 
 def test_aims_are_held_or_missed_by_what_a_phone_gave(tmp_path: Path) -> None:
     text = words(write(tmp_path / "b.html", findings(result(), phone_result())))
-    rows = text[text.index("At most Measured on the phone") : text.index("Look in hand, by phone")]
-    assert "iPhone 16 Pro 2 500 ms 1 915 ms: held" in rows
-    assert "cold start to ready iPhone 16 Pro 1 500 ms 1 700 ms: missed" in rows
-    assert "second photo of a session over the first iPhone 16 Pro 1.00 × 0.95 ×: held" in rows
-    assert "400 MB 380 MB: held not measured 390 MB: held [F]" in rows
+    rows = text[text.index("Measured there") : text.index("Look in hand, by phone")]
+    assert "2 500 ms not measured iPhone 16 Pro 1 915 ms: held CPU" in rows
+    assert "cold start to ready 1 500 ms not measured iPhone 16 Pro 1 700 ms: missed" in rows
+    assert "second photo of a session over the first 1.00 ×" in rows
+    assert "iPhone 16 Pro 0.95 ×: held" in rows
+    assert "iPhone 16 Pro 380 MB: held 390 MB: held [F]" in rows
+    assert "Host: not measured for this bundle." in text
     assert "1 of the 2 results come from phones" in text
     assert "photo 3: 2 100 ms" in text
     assert "No temperature was told." in text
@@ -115,6 +117,8 @@ def test_hot_stands_against_cold_with_the_temperature(tmp_path: Path) -> None:
     text = words(write(tmp_path / "b.html", findings(phone_result(in_a_row_ms=row, thermal=heat))))
     assert "Hot against cold: +30 %; 31.2 °C before, 40.0 °C after" in text
     cooler = [900.0, 800.0, *[700.0] * 5, 600.0, 600.0, 600.0]
+    host = figures.heat_words(result(in_a_row_ms=cooler, thermal={}))
+    assert host == "Last three against the second: \u221225\u00a0%"
     quick = figures.heat_words(phone_result(in_a_row_ms=cooler, thermal={}))
     assert quick == "Hot against cold: \u221225\u00a0%"
 
@@ -127,8 +131,24 @@ def test_history_has_a_point_for_each_commit(tmp_path: Path) -> None:
     assert curve["points"][0]["x"] == 0
     assert curve["points"][1]["x"] == 100
     assert curve["points"][0]["y"] < curve["points"][1]["y"]  # slower is higher up
-    text = words(write(tmp_path / "b.html", findings(old, new)))
-    assert "aaaaaaaa, 2026-05-01: 100 ms" in text
+    page = write(tmp_path / "b.html", findings(old, new))
+    assert "aaaaaaaa, 2026-05-01: 100 ms" in words(page)
+    assert page.count("<polyline") == 3  # vision, plan, and the photos in a row
+    single = write(tmp_path / "c.html", findings(old))
+    assert single.count("<polyline") == 1  # one point is no curve
+    assert "aaaaaaaa, 2026-05-01: 100 ms" in words(single)
+
+
+def test_phones_can_be_compared_by_the_length_of_their_bars() -> None:
+    charts = figures.look_charts(TARGETS, PUBLISHED, findings().projections, [])
+    lengths = {chart["name"]: chart["bars"][0]["at"] for chart in charts}
+    by_name = {p.phone.name: p.auto for p in findings().projections if p.unit == "cpu"}
+    for name, other in (("iPhone 16 Pro", "Galaxy S25"), ("iPhone 13 Pro, an older phone with 6 GB",
+                                                          "iPhone 16 Pro")):  # fmt: skip
+        one, two = by_name[name], by_name[other]
+        assert one is not None
+        assert two is not None
+        assert lengths[name] / lengths[other] == pytest.approx(one.middle_ms / two.middle_ms, 0.01)
 
 
 def test_bars_are_to_scale_and_carry_words() -> None:
@@ -139,7 +159,10 @@ def test_bars_are_to_scale_and_carry_words() -> None:
         c for c in figures.look_charts(TARGETS, PUBLISHED, findings().projections, [])
         if c["name"] == "iPhone 16 Pro"
     )  # fmt: skip
-    assert [bar["label"] for bar in chart["bars"]][-1] == "public VeraRetouch app"
+    peer = chart["bars"][-1]
+    assert peer["label"] == "public VeraRetouch app"
+    assert peer["at"] == 100.0
+    assert peer["words"] == "13.5\u00a0s, longer than this scale"
     assert all(bar["words"] for bar in chart["bars"])
     assert chart["aim"]["words"] == "2\u202f500\u00a0ms"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from vera_mobile.bench.aims import (
     plan_peak,
 )
 from vera_mobile.bench.project import PROGRAMS, Projection, Range
-from vera_mobile.bench.targets import Aim, Figure, Published, Targets
+from vera_mobile.bench.targets import Aim, Figure, Phone, Published, Targets
 from vera_mobile.page import NO_BREAK, number
 
 MEASURED, PROJECTED = "measured", "projected"
@@ -43,62 +44,87 @@ def look_charts(
     projections: Sequence[Projection],
     results: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """One chart per phone: a whole auto plan, projected by unit, measured, the public app."""
-    look_aim = next((aim for aim in targets.aims if aim.name == "auto_look_ms"), None)
+    """One chart per phone: a look in hand, projected by unit, measured, the public app.
+
+    All have one scale, so that phones can be compared; it ends where ours do, and a bar of a peer
+    that is longer is cut and says so.
+    """
+    aim = next((aim for aim in targets.aims if aim.name == "auto_look_ms"), None)
+    rows = {
+        phone: [*_ours(phone, aim, projections, results), *_others(phone, published)]
+        for phone in targets.phones.values()
+    }
+    ends = [
+        value.high_ms if isinstance(value, Range) else value
+        for values in rows.values()
+        for _, kind, value in values
+        if kind != "peer"
+    ]
+    top = max([*ends, aim.at_most if aim and aim.phones else 0.0, 1.0]) * 1.04
     charts = []
-    for phone in targets.phones.values():
-        aim = look_aim if look_aim and phone.key in look_aim.phones else None
-        values: list[tuple[str, str, Range | float]] = []
-        for one in projections:
-            if one.phone.key == phone.key and one.auto is not None:
-                values.append((f"projected, {one.unit}", f"{PROJECTED} {one.unit}", one.auto))
-        for result in results:
-            look = measured(look_aim, result) if look_aim else None
-            if result["device"]["id"] == phone.key and look is not None:
-                values.append((f"measured, {result['unit']}", MEASURED, look))
-        for peer in published.photos:
-            if peer.phone == phone.key:
-                values.append((peer.name, "peer", peer.seconds * 1000))
-        charts.append(_chart(phone.name, phone.chip, values, aim))
+    for phone, values in rows.items():
+        bars = [bar(label, kind, value, top, _said(value, top)) for label, kind, value in values]
+        line = None
+        if aim and phone.key in aim.phones:
+            line = {"at": _share(aim.at_most, top), "words": milliseconds(aim.at_most)}
+        charts.append({"name": phone.name, "note": phone.chip, "bars": bars, "aim": line})
     return charts
 
 
-def _chart(
-    name: str, note: str, values: Sequence[tuple[str, str, Range | float]], aim: Aim | None
-) -> dict[str, Any]:
-    ends = [v.high_ms if isinstance(v, Range) else v for _, _, v in values]
-    top = max([*ends, aim.at_most if aim else 0.0, 1.0]) * 1.04
-    bars = [bar(label, kind, value, top, _words(value)) for label, kind, value in values]
-    return {
-        "name": name,
-        "note": note,
-        "bars": bars,
-        "aim": None
-        if aim is None
-        else {"at": _share(aim.at_most, top), "words": milliseconds(aim.at_most)},
-    }
+def _ours(
+    phone: Phone,
+    aim: Aim | None,
+    projections: Sequence[Projection],
+    results: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, str, Range | float]]:
+    """Bars of a phone: label, kind, value."""
+    values: list[tuple[str, str, Range | float]] = [
+        (f"projected, {one.unit.upper()}", f"{PROJECTED} {one.unit}", one.auto)
+        for one in projections
+        if one.phone.key == phone.key and one.auto is not None
+    ]
+    for result in results:
+        look = measured(aim, result) if aim else None
+        if result["device"]["id"] == phone.key and look is not None:
+            values.append((f"measured, {result['unit'].upper()}", MEASURED, look))
+    return values
+
+
+def _others(phone: Phone, published: Published) -> list[tuple[str, str, Range | float]]:
+    found = [peer for peer in published.photos if peer.phone == phone.key]
+    return [(peer.name, "peer", peer.seconds * 1000) for peer in found]
+
+
+def _said(value: Range | float, top: float) -> str:
+    cut = not isinstance(value, Range) and value > top
+    return f"{_words(value)}{', longer than this scale' if cut else ''}"
 
 
 def aim_rows(
     targets: Targets, results: Sequence[Mapping[str, Any]], facts: Facts
 ) -> list[dict[str, Any]]:
-    """Aims by phone with what was measured there and on the host and what is expected, each None
-    where nothing was. results: of phones."""
+    """Aims with the host's figure, and by phone what was measured and what is expected, each None
+    or empty where nothing was. results: of phones."""
     rows = []
     for aim in targets.aims:
-        for key in aim.phones:
-            found = newest(results, aim, key)
-            expected = [estimate_words(aim, e) for e in estimates(aim, targets.phones[key], facts)]
-            rows.append(
+        phones = []
+        for phone in (targets.phones[key] for key in aim.phones):
+            found = newest(results, aim, phone.key)
+            phones.append(
                 {
-                    "aim": aim.words,
-                    "phone": targets.phones[key].name,
-                    "at_most": in_unit(aim, aim.at_most),
+                    "name": phone.name,
                     MEASURED: None if found is None else _verdict(aim, measured(aim, found)),
-                    "host": None if facts.host is None else in_unit(aim, measured(aim, facts.host)),
-                    PROJECTED: "; ".join(expected) or None,
+                    "expected": [estimate_words(aim, e) for e in estimates(aim, phone, facts)],
                 }
             )
+        rows.append(
+            {
+                "aim": aim.words,
+                "at_most": in_unit(aim, aim.at_most),
+                "host": None if facts.host is None else in_unit(aim, measured(aim, facts.host)),
+                "phones": phones,
+            }
+        )
     return rows
 
 
@@ -119,7 +145,7 @@ def stage_rows(
         counts = next((found[stage] for found in by_unit.values() if stage in found), None)
         rows.append(
             {
-                "stage": stage.replace("_", " "),
+                "stage": stage_words(stage),
                 "aim": milliseconds(targets.stage_aims_ms.get(stage)),
                 "units": [
                     _words(found[stage].projected)
@@ -136,6 +162,11 @@ def stage_rows(
             }
         )
     return rows
+
+
+def stage_words(stage: str) -> str:
+    """A stage's name as people read it: "render 12 MP"."""
+    return re.sub(r"(\d+)mp$", rf"\1{NO_BREAK}MP", stage.replace("_", " "))
 
 
 def memory_charts(
@@ -158,14 +189,14 @@ def memory_charts(
         values = [limit.value if limit else 0.0, *(peak for _, peak in own), *expected]
         top = max([*values, aim.at_most if aim else 0.0]) * 1.04
         bars = [
-            bar(f"measured, {unit}", MEASURED, peak, top, megabytes(peak) or "")
+            bar(f"measured, {unit.upper()}", MEASURED, peak, top, megabytes(peak) or "")
             for unit, peak in own
         ]
         for held in expected:
             text = f"{megabytes(held)}, without the app's own"
             bars.append(bar("model, expected", f"{PROJECTED} cpu", held, top, text))
         if limit:
-            bars.append(bar("app limit", "limit", limit.value, top, figure_words(limit, "MB")))
+            bars.append(bar("app limit", "limit", limit.value, top, _limit_words(limit)))
         line = aim and {"at": _share(aim.at_most, top), "words": megabytes(aim.at_most)}
         charts.append({"name": phone.name, "note": phone.chip, "bars": bars, "aim": line})
     return charts
@@ -181,7 +212,7 @@ def curves(results: Sequence[Mapping[str, Any]], figure: str) -> list[dict[str, 
     for kind, found in groups.items():
         values = [result["stages"][figure]["median_ms"] for result in found]
         labels = [f"{(r.get('commit') or 'unknown')[:8]}, {r['date'][:10]}" for r in found]
-        out.append(curve(f"{figure.replace('_', ' ')}: {kind}", values, labels))
+        out.append(curve(f"{stage_words(figure)}: {kind}", values, labels))
     return out
 
 
@@ -201,12 +232,13 @@ def heat(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def heat_words(result: Mapping[str, Any]) -> str:
     """What became of speed and temperature over the photos in a row; cold is the second photo, for
-    the first one also loads. "hot" is the mean of the last three."""
+    the first one also loads. "hot" is the mean of the last three; a host is not said to be hot."""
     row = result["in_a_row_ms"]
     parts = []
     if len(row) >= 6 and row[1] > 0:
         change = 100 * (sum(row[-3:]) / 3 / row[1] - 1)
-        parts.append(f"Hot against cold: {'+' if change > 0 else ''}{number(change, 0)}{NO_BREAK}%")
+        what = "Hot against cold" if result["kind"] == "phone" else "Last three against the second"
+        parts.append(f"{what}: {'+' if change > 0 else ''}{number(change, 0)}{NO_BREAK}%")
     for what, unit in (("celsius", f"{NO_BREAK}°C"), ("state", "")):
         ends = result["thermal"].get(what) or {}
         told = [ends.get("before"), ends.get("after")]
@@ -229,7 +261,8 @@ def curve(name: str, values: Sequence[float], labels: Sequence[str]) -> dict[str
         for i, (value, label) in enumerate(zip(values, labels, strict=True))
     ]
     line = " ".join(f"{p['x']},{p['y']}" for p in points)
-    return {"name": name, "points": points, "line": line, "note": None}
+    scale = milliseconds(max(values))
+    return {"name": name, "points": points, "line": line, "note": None, "scale": scale}
 
 
 def peers(folder: Path) -> list[dict[str, Any]]:
@@ -270,7 +303,12 @@ def figure_words(figure: Figure | None, unit: str) -> str:
     """A sourced figure with its confidence."""
     if figure is None:
         return "not published"
-    return f"{figure.value:g}{NO_BREAK}{unit} ({figure.confidence})"
+    value = f"{figure.value:,g}".replace(",", "\u202f")
+    return f"{value}{NO_BREAK}{unit} ({figure.confidence})"
+
+
+def _limit_words(limit: Figure) -> str:
+    return f"{megabytes(limit.value)} ({limit.confidence} confidence)"
 
 
 def _words(value: Range | float | None) -> str:

@@ -72,6 +72,7 @@ def write_bench_page(
         date=f"{moment.day} {moment:%B %Y, %H:%M %Z}".strip(),
         date_iso=moment.isoformat(timespec="seconds"),
         honesty=_honesty(found),
+        host_note=_host_note(found.host),
         aims=figures.aim_rows(found.targets, found.of_model, found.facts),
         look=figures.look_charts(found.targets, found.published, found.projections, found.of_model),
         stages=_stages(found),
@@ -106,6 +107,16 @@ def _honesty(found: Findings) -> str:
     )
 
 
+def _host_note(host: Mapping[str, Any] | None) -> str:
+    if host is None:
+        return "Host: not measured for this bundle."
+    commit = (host.get("commit") or "unknown")[:8]
+    return (
+        f"Host: {host['device']['name']}, not a phone; {host['date'][:10]}, commit {commit}, a "
+        f"prompt of {host.get('prompt_tokens')} tokens and a text of {host.get('tokens')}."
+    )
+
+
 def _memory_note(found: Findings) -> str:
     peak = plan_peak(found.host) if found.host else None
     beside = (
@@ -129,16 +140,13 @@ def _stages(found: Findings) -> list[dict[str, Any]]:
     for key in keys:
         mine = [one for one in found.projections if one.phone.key == key]
         if mine:
-            note = "Host: not measured for this model."
-            if host:
-                note = f"Host: {host['device']['name']}, {host['date'][:10]}, not a phone."
             tables.append(
                 {
                     "key": key,
                     "name": found.targets.phones[key].name,
                     "units": [one.unit for one in mine],
                     "rows": figures.stage_rows(found.targets, key, mine, host),
-                    "note": note,
+                    "note": _host_note(host),
                 }
             )
     return tables
