@@ -23,6 +23,7 @@ from vera_mobile.compare.pairs import pair_up, text_of
 from vera_mobile.compare.run import compare_sides
 from vera_mobile.compare.tolerances import check_bounds, judge, photo_bounds
 from vera_mobile.errors import BundleError, FileError, InvalidArgument
+from vera_mobile.export.recipes import RECIPES
 from vera_mobile.image import Photo
 from vera_mobile.page import printable
 
@@ -240,6 +241,13 @@ def test_bounds_are_held_from_their_side() -> None:
     (words,) = judge(got, {"text_agreement_min": 0.6})
     assert (words.value, words.passed) == (0.5, False)
     assert judge(replace(got, text_agreement=None), {"text_agreement_min": 0.6}) == ()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_bounds_of_every_recipe_are_known(name: str) -> None:
+    bounds = photo_bounds(RECIPES[name].tolerances, name)
+    assert bounds
+    check_bounds(bounds)
 
 
 def test_bounds_of_a_manifest() -> None:

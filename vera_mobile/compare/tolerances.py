@@ -31,7 +31,7 @@ BOUNDS = {
     "text_agreement": "min",
 }
 """Which side of each figure is bounded; a bound is called <figure>_<min or max>."""
-_OF_OTHER_CHECKS = ("token_agreement_min", "_sqnr_db_min")
+_OF_OTHER_CHECKS = ("token_agreement_min", "reference_psnr_db_min", "_sqnr_db_min")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def bound_names() -> tuple[str, ...]:
 def photo_bounds(tolerances: Mapping[str, float], source: str) -> dict[str, float]:
     """Those of a manifest's tolerances that are about photos; of a photo's text none are.
 
-    token_agreement_min and <stage>_sqnr_db_min are left to `vera verify`. Raises BundleError for an
+    token_agreement_min, reference_psnr_db_min (of colours that two photos give) and
+    <stage>_sqnr_db_min are left to `vera verify`. Raises BundleError for an
     unknown name or where none is left.
     """
     bounds = {}
