@@ -83,6 +83,14 @@ def number(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "\u2212")
 
 
+def seeded_note(model: str) -> str:
+    """What a page says beside a model whose name ends in "-seeded" (benchmarks/seeded.py); "" of
+    any other."""
+    if not model.endswith("-seeded"):
+        return ""
+    return "Its weights are seeded, not trained: its words and colours mean nothing."
+
+
 def picture(rgb: np.ndarray) -> Picture:
     """(H, W, 3) uint8 sRGB as a JPEG in a data URI, long side at most `LONG_SIDE`."""
     height, width = rgb.shape[:2]

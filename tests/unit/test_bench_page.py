@@ -104,6 +104,13 @@ def test_aims_are_held_or_missed_by_what_a_phone_gave(tmp_path: Path) -> None:
     assert "655 MB" in text
 
 
+def test_seeded_weights_are_said_to_mean_nothing(tmp_path: Path) -> None:
+    bundle = {"name": "vera-0.5b-seeded", "recipe": "android-int4", "size_bytes": 390_000_000}
+    note = "Its weights are seeded, not trained"
+    assert note in words(write(tmp_path / "b.html", findings(bundle=bundle)))
+    assert note not in words(write(tmp_path / "c.html", findings()))
+
+
 def test_another_models_result_holds_no_aim(tmp_path: Path) -> None:
     nano = phone_result(bundle={"name": "vera-nano", "recipe": "ios-int4", "size_bytes": 8_000_000})
     text = words(write(tmp_path / "b.html", findings(nano)))

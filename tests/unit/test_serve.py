@@ -20,6 +20,7 @@ from PIL import Image
 from serving import TOKEN, Served, serving
 
 from vera_mobile.color.cube import read_cube
+from vera_mobile.commands import serve
 from vera_mobile.errors import InvalidArgument
 from vera_mobile.image import Photo
 from vera_mobile.retoucher import Auto, Param, Retoucher, Style
@@ -359,3 +360,12 @@ def test_a_taken_port_is_named(vera: Vera, served: Served, nano_bundle: Path) ->
     done = vera("serve", "--bundle", nano_bundle, "--port", served.port)
     assert done.code == 2
     assert f"Port {served.port} is taken" in done.err
+
+
+def test_a_seeded_model_is_said_to_mean_nothing(bundle_copy: Path) -> None:
+    file = bundle_copy / "bundle.json"
+    manifest = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps(manifest | {"name": "vera-0.5b-seeded"}), "utf-8")
+    _, about = serve._model(str(bundle_copy))
+    assert about["model"] == "vera-0.5b-seeded"
+    assert about["form"].startswith("android-int4 on ExecuTorch. Its weights are seeded")

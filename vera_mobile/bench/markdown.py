@@ -16,7 +16,7 @@ from vera_mobile.bench.aims import (
     newest,
 )
 from vera_mobile.bench.targets import Aim, Phone, Targets
-from vera_mobile.page import NO_BREAK
+from vera_mobile.page import NO_BREAK, seeded_note
 
 _PLAIN = str.maketrans({NO_BREAK: " ", "\u202f": " ", "|": "\\|"})
 
@@ -59,7 +59,8 @@ def _head(facts: Facts, date: str) -> list[str]:
             f"{(facts.host.get('commit') or 'unknown')[:8]}, {facts.host['prompt_tokens']} tokens "
             f"of prompt and {facts.host['tokens']} of text, `vera bench run`"
         )
-    return [f"{of}; {host}; phones: projected on {date}, not run on a device."]
+    told = f"{of}; {host}; phones: projected on {date}, not run on a device."
+    return [f"{told} {seeded_note(facts.bundle['name'])}".rstrip()]
 
 
 def _formulas(lines: Sequence[str]) -> list[str]:

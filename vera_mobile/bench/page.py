@@ -12,7 +12,7 @@ from vera_mobile.bench import figures
 from vera_mobile.bench.aims import FORMULAS, Facts, megabytes, plan_peak
 from vera_mobile.bench.project import FORMULA, Efficiency, Fit, Projection
 from vera_mobile.bench.targets import Measured, Published, Targets
-from vera_mobile.page import NO_BREAK, number, render_page, write_page
+from vera_mobile.page import NO_BREAK, number, render_page, seeded_note, write_page
 
 HISTORY = ("plan", "instant_look", "decode_per_token", "vision", "render_12mp")
 
@@ -99,8 +99,7 @@ def _honesty(found: Findings) -> str:
     of = ""
     if found.bundle:
         of = f" Projections are of {found.bundle['name']} ({found.bundle['recipe']})."
-        if "seeded" in found.bundle["name"]:
-            of += " Its weights are seeded: it has the work and the size of the model, no skill."
+        of = f"{of} {seeded_note(found.bundle['name'])}".rstrip()
     return (
         f"{ran} A projection is an estimate from bytes and multiply-adds, not a measurement, and "
         f"host figures are no phone's.{of}"

@@ -78,6 +78,7 @@ def _listener(config: Any) -> Any:
 
 def _model(bundle: str | None) -> tuple[Retoucher, dict[str, Any]]:
     from vera_mobile.assets import checkpoint_folder
+    from vera_mobile.page import seeded_note
     from vera_mobile.retoucher import Retoucher
 
     folder = Path(bundle) if bundle else Path(checkpoint_folder("nano"))
@@ -86,6 +87,7 @@ def _model(bundle: str | None) -> tuple[Retoucher, dict[str, Any]]:
         from vera_mobile.bundle import Bundle, describe
 
         info = describe(Bundle.open(folder))
-        return retoucher, {"model": info["name"], "form": f"{info['recipe']} on ExecuTorch"}
+        form = f"{info['recipe']} on ExecuTorch. {seeded_note(info['name'])}".rstrip(". ")
+        return retoucher, {"model": info["name"], "form": form}
     return retoucher, {"model": f"vera-{folder.name}" if not bundle else folder.name,
                        "form": "float32 on PyTorch"}  # fmt: skip

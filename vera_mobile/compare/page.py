@@ -19,7 +19,7 @@ _COLUMNS = {
     "ciede2000_mean": ("ΔE mean", 3, ""),
     "ciede2000_p99": ("ΔE p99", 3, ""),
     "ciede2000_max": ("ΔE max", 2, ""),
-    "max_difference": ("Largest step", 1, ""),
+    "max_difference": ("Largest step of 255", 1, ""),
     "banding_share": ("Banding", 3, "%"),
     "text_agreement": ("Text", 1, "%"),
 }
