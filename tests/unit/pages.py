@@ -55,12 +55,15 @@ def shot(browser: Any) -> np.ndarray:
 
 
 def wider_than_the_window(browser: Any) -> list[str]:
-    """Elements that stick out to the right, those in a scrolling box aside."""
+    """Elements that stick out to the right, those in a scrolling box aside, and the page's width
+    where something else, as a long line of text, makes it wider than the window."""
     return browser.execute_script(
         "const out = []; const width = document.documentElement.clientWidth;"
         "for (const e of document.querySelectorAll('body *')) {"
         " if (e.closest('.scroll, svg, .compare')) continue;"
         " if (e.getBoundingClientRect().right > width + 1) out.push(e.outerHTML.slice(0, 80)); }"
+        "const whole = document.documentElement.scrollWidth;"
+        "if (whole > width + 1) out.push(`the page: ${whole} px`);"
         "return out"
     )
 
