@@ -149,8 +149,10 @@ def test_vision_and_decoder_are_deterministic(
     quantized: dict[str, BuiltPart],
     tmp_path: Path,
 ) -> None:
+    photos = pixels[CALIBRATION]
+    plans = plan_photos(model, photos, vocabulary)
     for name in ("vision", "decoder"):
-        again = build(name, model, eight_bits, pixels[CALIBRATION], tmp_path, vocabulary=vocabulary)
+        again = build(name, model, eight_bits, photos, tmp_path, plans=plans)
         assert _hashes(again) == _hashes(quantized[name])
 
 
