@@ -15,7 +15,7 @@ from vera_mobile.bench.aims import FORMULAS, Estimate, estimate_words, estimates
 from vera_mobile.bench.markdown import aims_table
 from vera_mobile.bench.page import Findings
 from vera_mobile.bench.results import history_path, save_result
-from vera_mobile.bench.targets import load_targets
+from vera_mobile.bench.targets import StandIn, load_targets
 from vera_mobile.errors import FileError
 
 AIMS = {aim.name: aim for aim in TARGETS.aims}
@@ -95,6 +95,15 @@ def test_a_floor_never_holds_an_aim_and_a_stand_in_does() -> None:
     bus = GALAXY.memory_gb_s.value * EFFICIENCY.bandwidth.middle * 1e6
     assert galaxy.middle == pytest.approx((72e6 + 33**3 * 12) / bus)
     assert plain(estimate_words(AIMS["render_12mp_gpu_ms"], floor)).endswith(": not known [C]")
+    own = StandIn("render_2mp_gpu_ms", "cpu", 7.0, "s")
+    both = expected("render_2mp_gpu_ms", findings(targets=replace(TARGETS, stand_ins=(own,))))
+    assert [(one.by, one.formula, one.floor) for one in both] == [
+        ("cpu", "G", False), ("gpu", "C", True),
+    ]  # fmt: skip
+    assert both[0].middle == 7.0
+    same = StandIn("render_12mp_cpu_ms", "cpu", 43.0, "s")
+    (one,) = expected("render_12mp_cpu_ms", findings(targets=replace(TARGETS, stand_ins=(same,))))
+    assert (one.formula, one.middle) == ("G", 43.0)
     slow = replace(floor, low=70.0)
     assert estimate_words(AIMS["render_12mp_gpu_ms"], slow).endswith(": missed [C]")
 
@@ -175,8 +184,8 @@ def test_the_command_writes_the_table(vera: Vera, nano_bundle: Path, tmp_path: P
 
 @pytest.mark.parametrize(
     "text",
-    ['aim="x"\nunit="cpu"\nms=1\nworst_ms=2\nsource="s"', 'aim="a"\nunit="cpu"\nms=1\nworst_ms=2\n'
-     'source=""', 'aim="a"\nunit="cpu"\nms=0\nworst_ms=2\nsource="s"'],
+    ['aim="x"\nunit="cpu"\nms=1\nsource="s"', 'aim="a"\nunit="cpu"\nms=1\n'
+     'source=""', 'aim="a"\nunit="cpu"\nms=0\nsource="s"'],
 )  # fmt: skip
 def test_bad_stand_ins_are_named(tmp_path: Path, text: str) -> None:
     aim = '[[aims]]\nname="a"\nwords="w"\nat_most=1\nphones=[]\n'

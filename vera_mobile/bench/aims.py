@@ -16,7 +16,7 @@ from vera_mobile.page import NO_BREAK, number
 
 FORMULAS = {
     "A": "the stages from vision to bake added up, each max(bytes / (e x B), multiply-adds / R); "
-    "preparing the photo comes on top",
+    "preparing the photo comes on top, and on an NPU the work is taken to be this bundle's",
     "B": "both photos do the same work, and only the first may have to wait for the load; what "
     "heat does is not known",
     "C": "a floor: bytes / (e x B), each pixel read and written once; what the look-ups cost on "
@@ -26,8 +26,8 @@ FORMULAS = {
     "E": "bundle / S + the warm load of the host, which checks and maps the files; at best both "
     "run at once",
     "F": "the size of the files",
-    "G": "our kernel on the host, measured with vectors of 128 bits, which a phone has: on two "
-    "threads, at worst on one; the cores of the phones are taken to be no slower",
+    "G": "our kernel on one thread of the host, with vectors of 128 bits, which phones have; their "
+    "cores are taken to be no slower",
 }
 LETTERS = (
     "B and S are the phone's memory and storage rates (`benchmarks/targets.toml`); e, the share of "
@@ -139,9 +139,10 @@ def estimates(aim: Aim, phone: Phone, facts: Facts) -> list[Estimate]:
     if aim.name == "second_over_first":
         return [Estimate("", "B", 1.0, 1.0, 1.0)] if mine else []
     if aim.name in _PIXELS:
-        likely = [Estimate(one.unit, "G", one.ms, one.ms, one.worst_ms)
+        likely = [Estimate(one.unit, "G", one.ms, one.ms, one.ms)
                   for one in facts.stand_ins if one.aim == aim.name]  # fmt: skip
-        return likely or _floor(aim, phone, facts.efficiency)
+        floor = _floor(aim, phone, facts.efficiency)
+        return [*likely, *(one for one in floor if one.by not in {e.by for e in likely})]
     if aim.name == "cold_start_ms":
         cold = _cold_start(phone, facts)
         return [] if cold is None else [cold]

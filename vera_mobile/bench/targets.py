@@ -74,7 +74,6 @@ class StandIn:
     aim: str
     unit: str
     ms: float
-    worst_ms: float
     source: str
 
 

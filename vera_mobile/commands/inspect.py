@@ -31,14 +31,14 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def _text(info: dict[str, Any]) -> str:
     lines = [
         f"{info['name']}, recipe {info['recipe']}, format {info['format_version']}, "
-        f"{info['size_bytes'] / 1e6:.2f} MB, made by vera-mobile {info['created_by']}, "
+        f"{info['size_bytes'] / 1e6:.2f} MB, made by {info['created_by']}, "
         f"commit {info['commit'] or 'unknown'}",
         "",
-        f"{'file':<16}{'MB':>8}  {'quantization':<24}{'backend':<10}sha256",
+        f"{'file':<16}{'MB':>8}  {'quantization':<36}{'backend':<10}sha256",
     ]
     for f in info["files"].values():
         lines.append(
-            f"{f['path']:<16}{f['size_bytes'] / 1e6:>8.3f}  {f['quantization'] or '-':<24}"
+            f"{f['path']:<16}{f['size_bytes'] / 1e6:>8.3f}  {f['quantization'] or '-':<36}"
             f"{f['backend'] or '-':<10}{f['sha256'][:12]}"
         )
         for side in ("inputs", "outputs"):
