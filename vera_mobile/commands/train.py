@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -306,10 +307,32 @@ def _trainer(stage: str, held_out: Any, console: Console, config: Any) -> Callab
         return train_align if stage == "align" else train_plan
 
     def train(*arguments: Any) -> Any:
-        with console.bar(config.made, "samples", "sample") as bar:
-            return train_measures(*arguments, on_made=lambda made: bar.update(made - bar.n))
+        bars = _Bars(console)
+        try:
+            return train_measures(*arguments, on_work=bars.show)
+        finally:
+            bars.close()
 
     return train
+
+
+class _Bars:
+    """One bar after the other, for works whose names and sizes are told as they begin."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.stack, self.work = console, ExitStack(), ("", 0)
+        self.bar: Any = None
+
+    def show(self, what: str, done: int, of: int) -> None:
+        """`done` of `of` parts of a work are done."""
+        if self.work != (what, of) or done <= self.bar.n:
+            self.close()
+            self.work, self.bar = (what, of), self.stack.enter_context(self.console.bar(of, what))
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        """Ends the bar that is shown."""
+        self.stack.close()
 
 
 def shown_on(bar: Any) -> Callable[[int, dict[str, float]], None]:

@@ -219,7 +219,7 @@ def build(model_config: ModelConfig, vocabulary: Vocabulary, config: AlignConfig
     torch.manual_seed(config.seed)
     model = VeraStage(model_config)
     smooth_slider_embeddings_(model.vera, vocabulary, config.seed)
-    lay_way_(model.vera, vocabulary, config.seed)
+    lay_way_(model.vera, vocabulary)
     if config.init:
         take_weights_(model, Path(config.init))
     freeze_(model, config)

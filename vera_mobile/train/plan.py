@@ -242,7 +242,7 @@ def build(
     model = PlanModel(model_config)
     vera = model.vera
     smooth_slider_embeddings_(vera, vocabulary, config.seed)
-    lay_way_(vera, vocabulary, config.seed)
+    lay_way_(vera, vocabulary)
     if config.init:
         take_weights_(model, Path(config.init))
     vera.renderer.load_state_dict(stage1.renderer.state_dict())
