@@ -6,6 +6,7 @@ import base64
 import io
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from serving import Served, serving
 
 from vera_mobile import native
 from vera_mobile.image import Photo
-from vera_mobile.look import GROUPS
+from vera_mobile.look import GROUPS, Look
 from vera_mobile.retoucher import Retoucher
 
 CANVAS = """
@@ -298,3 +299,41 @@ def test_every_control_has_a_name(page: Page, cup: Path) -> None:
     )
     assert len(names) > 45
     assert all(names)
+
+
+class Talker:
+    """A retoucher that has much to say."""
+
+    TEXT = "many words " * 400
+
+    def __init__(self, retoucher: Retoucher) -> None:
+        self._retoucher = retoucher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._retoucher, name)
+
+    def plan(self, photo: Photo, task: Any, *, on_text: Any, **options: Any) -> Look:
+        """The retoucher's look with other words."""
+        look = self._retoucher.plan(photo, task, **options)
+        for word in self.TEXT.split(" "):
+            on_text(f"{word} ")
+        return replace(look, text=self.TEXT)
+
+
+def test_long_words_scroll_in_their_place(
+    browser: Any, retoucher: Retoucher, cup: Path, tmp_path: Path
+) -> None:
+    screen(browser, 1280, 860)
+    with serving(Talker(retoucher), tmp_path, 2**22) as running:  # type: ignore[arg-type]
+        browser.get(running.url)
+        page = Page(browser, running)
+        page.until(lambda: page.all(".empty"), "the page")
+        page.choose(cup)
+        page.finished()
+        box, ends = page.one("#words"), "return arguments[0].scrollTop + arguments[0].clientHeight"
+        whole = browser.execute_script("return arguments[0].scrollHeight", box)
+        assert whole > 1000
+        assert box.size["height"] < 300
+        assert browser.execute_script(ends, box) > whole - 32  # the writing was followed
+        assert page.one("#strength").rect["y"] < 860  # what comes below is still in sight
+        assert wider_than_the_window(browser) == []

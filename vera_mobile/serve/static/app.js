@@ -52,9 +52,14 @@ function Viewer({ photo, look, canvas, wipe, onWipe }) {
 function Words({ text, state, times, instant }) {
   const waiting = state === "planning" && !text;
   const kind = state === "planning" ? "text writing" : text ? "text" : "text none";
+  const box = useRef();
+  const atEnd = useRef(true);
+  // follows the writing, unless somebody has scrolled back to read
+  useEffect(() => { if (state === "planning" && atEnd.current) box.current.scrollTop = box.current.scrollHeight; }, [text, state]);
+  const onScroll = (e) => { const b = e.target; atEnd.current = b.scrollHeight - b.scrollTop - b.clientHeight < 32; };
   return html`<section class="card words" aria-labelledby="words-title">
     <h2 id="words-title">In its words</h2>
-    <p class=${kind} aria-live="polite" id="words">${waiting ? "Looking …" : text || (times ? "Nothing to say about this one." : "What it sees and what it does will stand here.")}</p>
+    <p class=${kind} aria-live="polite" id="words" tabindex="0" ref=${box} onScroll=${onScroll}>${waiting ? "Looking …" : text || (times ? "Nothing to say about this one." : "What it sees and what it does will stand here.")}</p>
     ${times && html`<p class="hint" id="timing">${timing(times, instant)}</p>`}
   </section>`;
 }
