@@ -282,6 +282,21 @@ def test_failures_are_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_result_of_another_bundle_is_not_kept(
+    bench: Vera, scenario: Scenario, bundle_copy: Path, tmp_path: Path
+) -> None:
+    home = scenario()
+    mine = sha256_of(bundle_copy / MANIFEST_NAME)
+    for sha256, code in ((mine, 0), ("ab" * 32, 2)):
+        record = phone_result(bundle=phone_result()["bundle"] | {"sha256": sha256})
+        (home / "result.json").write_text(json.dumps(record))
+        out = tmp_path / f"out-{code}"
+        done = bench("--android", "--units", "cpu", "--out", out)
+        assert done.code == code, done.err
+        assert out.exists() == (code == 0)
+    assert "is of another bundle" in done.err
+
+
 def test_a_hot_phone_is_waited_for_and_no_longer_than_said(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:

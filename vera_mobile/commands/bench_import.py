@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             f"{args.file} is of a {record['kind']}: phones' results are imported."
         )
     if args.bundle:
-        _check_bundle(args.bundle, record, args.file)
+        check_bundle(args.bundle, record, args.file)
     record = known_device(record)
     target = history_path(Path(args.results or benchmarks_folder() / "results"), record)
     if target.exists() and not args.overwrite:
@@ -64,7 +64,8 @@ def known_device(record: dict[str, Any]) -> dict[str, Any]:
     return record | {"device": record["device"] | {"id": phone.key}}
 
 
-def _check_bundle(bundle: str, record: dict[str, Any], source: str) -> None:
+def check_bundle(bundle: str | Path, record: dict[str, Any], source: str) -> None:
+    """Raises InvalidArgument where the result names another bundle than `bundle`, or none."""
     from vera_mobile.bundle import MANIFEST_NAME, Bundle, sha256_of
 
     expected = sha256_of(Bundle.open(bundle).root / MANIFEST_NAME)

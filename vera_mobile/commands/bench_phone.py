@@ -41,6 +41,8 @@ def add(kinds: Any) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     """Runs every unit, cold first; a unit that the phone lacks is named, not a failure."""
     from vera_mobile.bench.phone.case import Case, Outcome
+    from vera_mobile.bundle import Bundle, describe
+    from vera_mobile.commands.bench_import import check_bundle
 
     case = Case(
         Path(args.bundle), tuple(dict.fromkeys(args.units)), args.repeats, args.in_a_row,
@@ -52,14 +54,18 @@ def run(args: argparse.Namespace, console: Console) -> int:
             raise FileError(f"--app {args.app} does not exist: build the demo app first.")
         console.say(f"installing {args.app}")
         phone.install(Path(args.app))
-    console.say(f"bringing {case.name} onto the phone")
+    size = describe(Bundle.open(case.bundle))["size_bytes"] / 1e6
+    console.say(f"bringing {case.name}, {size:.0f} MB, onto the phone")
     phone.push(case)
     outcome, written = Outcome(), []
     for unit in case.units:
         console.say(
             f"{unit}: cooling down, then {case.repeats} rounds and {case.in_a_row} in a row"
         )
-        outcome.take(unit, phone.run(case, unit))
+        record = phone.run(case, unit)
+        if record.get("bundle", {}).get("sha256"):  # an older demo app did not tell
+            check_bundle(case.bundle, record, f"The phone's {unit} result")
+        outcome.take(unit, record)
         if unit in outcome.results:  # at once: a later unit that fails loses nothing
             outcome.results[unit], files = _keep(args, outcome.results[unit])
             written += files
