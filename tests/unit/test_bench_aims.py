@@ -13,8 +13,8 @@ from test_bench_results import result
 
 from vera_mobile.bench.aims import FORMULAS, Estimate, estimate_words, estimates, measured
 from vera_mobile.bench.markdown import aims_table
-from vera_mobile.bench.page import Findings
-from vera_mobile.bench.results import history_path, save_result
+from vera_mobile.bench.page import Findings, write_bench_page
+from vera_mobile.bench.results import check_result, history_path, save_result
 from vera_mobile.bench.targets import StandIn, load_targets
 from vera_mobile.errors import FileError
 
@@ -151,6 +151,23 @@ def test_the_table_has_a_row_for_each_aim_and_dates() -> None:
     used = {key for key in FORMULAS if any(f"[{key}]" in row for row in rows)}
     assert {line[3] for line in lines if line.startswith("- [")} == used
     assert not [row for row in rows if " 0 ms" in row or "nan" in row]
+
+
+def test_a_note_stands_beside_the_figures(tmp_path: Path, vera: Vera) -> None:
+    noted = host_result(note="a build ran beside it")
+    assert "Note: a build ran beside it." in table(noted)[0]
+    assert "Note" not in table(host_result())[0]
+    page = tmp_path / "b.html"
+    write_bench_page(page, findings(noted), command="vera")
+    assert "Note: a build ran beside it." in page.read_text("utf-8")
+    later = noted | {"date": "2026-06-01T00:00:00+00:00", "note": "quiet."}
+    for name, record in (("a.json", noted), ("b.json", later)):
+        save_result(record, tmp_path / name)
+    done = vera("bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert "1234abcd of 2026-05-04: Note: a build ran beside it." in done.out
+    assert "1234abcd of 2026-06-01: Note: quiet." in done.out
+    with pytest.raises(FileError, match="'note' is 7"):
+        check_result(host_result(note=7), "x")
 
 
 def test_what_a_phone_measured_takes_the_place_of_what_was_expected() -> None:

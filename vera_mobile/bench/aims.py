@@ -127,6 +127,12 @@ def plan_peak(result: Mapping[str, Any]) -> float | None:
     return peak if peak is not None else result["memory"].get("peak_mb")
 
 
+def note_of(result: Mapping[str, Any]) -> str:
+    """The note of whoever made a result, as a sentence with a blank before it; "" without one."""
+    note = result.get("note")
+    return f" Note: {note.rstrip('.')}." if note else ""
+
+
 def estimates(aim: Aim, phone: Phone, facts: Facts) -> list[Estimate]:
     """What is expected of a phone, one for each unit that it can be told of."""
     mine = [one for one in facts.projections if one.phone.key == phone.key]

@@ -14,6 +14,7 @@ from vera_mobile.bench.aims import (
     in_unit,
     measured,
     newest,
+    note_of,
 )
 from vera_mobile.bench.targets import Aim, Phone, Targets
 from vera_mobile.page import NO_BREAK, seeded_note
@@ -60,6 +61,7 @@ def _head(facts: Facts, date: str) -> list[str]:
             f"of prompt and {facts.host['tokens']} of text, `vera bench run`"
         )
     told = f"{of}; {host}; phones: projected on {date}, not run on a device."
+    told += note_of(facts.host) if facts.host else ""
     return [f"{told} {seeded_note(facts.bundle['name'])}".rstrip()]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vera_mobile.bench import figures
-from vera_mobile.bench.aims import FORMULAS, Facts, megabytes, plan_peak
+from vera_mobile.bench.aims import FORMULAS, Facts, megabytes, note_of, plan_peak
 from vera_mobile.bench.project import FORMULA, Efficiency, Fit, Projection
 from vera_mobile.bench.targets import Measured, Published, Targets
 from vera_mobile.page import NO_BREAK, number, render_page, seeded_note, write_page
@@ -113,6 +113,7 @@ def _host_note(host: Mapping[str, Any] | None) -> str:
     return (
         f"Host: {host['device']['name']}, not a phone; {host['date'][:10]}, commit {commit}, a "
         f"prompt of {host.get('prompt_tokens')} tokens and a text of {host.get('tokens')}."
+        f"{note_of(host)}"
     )
 
 

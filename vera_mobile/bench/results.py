@@ -78,6 +78,8 @@ def check_result(record: Any, source: str) -> dict[str, Any]:
     for key, allowed in (("kind", KINDS), ("unit", UNITS)):
         if record.get(key) not in allowed:
             raise FileError(f"{source}: '{key}' is {record.get(key)!r}: use one of {allowed}.")
+    if not isinstance(record.get("note", ""), str):
+        raise FileError(f"{source}: 'note' is {record['note']!r}: text is needed.")
     for name in ("id", "name"):
         if not isinstance(record["device"].get(name), str):
             raise FileError(f"{source}: device '{name}' is missing.")

@@ -81,11 +81,15 @@ def _json(before: dict[str, Any], after: dict[str, Any], verdict: Verdict) -> di
 
 
 def _lines(before: dict[str, Any], after: dict[str, Any], verdict: Verdict) -> list[str]:
+    from vera_mobile.bench.aims import note_of
     from vera_mobile.bench.verdict import REGRESSION
 
     sides = [f"{(r.get('commit') or 'unknown')[:8]} of {r['date'][:10]}" for r in (before, after)]
+    notes = [f"{side}:{note}" for side, r in zip(sides, (before, after), strict=True)
+             if (note := note_of(r))]  # fmt: skip
     lines = [
         f"{after['device']['name']}, {after['unit']}: {sides[1]} against {sides[0]}",
+        *notes,
         f"{'figure':<32}{'before':>14}{'after':>14}{'change':>9}{'noise':>12}  verdict",
     ]
     for c in verdict.changes:

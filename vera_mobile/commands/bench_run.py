@@ -19,6 +19,7 @@ def add(kinds: Any) -> None:
     p.add_argument("--repeats", type=int, default=9, help="warm runs per stage, 3..1000")
     p.add_argument("--threads", type=int, default=0, help="of the render kernel; 0: all cores")
     p.add_argument("--tokens", type=int, default=120, help="longest text of a plan, 1..1024")
+    p.add_argument("--note", metavar="TEXT", help="what disturbed the run, or else to be known")
     p.add_argument("--out", metavar="FILE", help="write the result to this file")
     p.add_argument("--results", metavar="DIR", help="write the result below DIR by device")
     p.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
             on_round=lambda: bar.update(1),
         )
     _add_counts(result, args.bundle)
+    if args.note:
+        result["note"] = args.note
     written = [save_result(result, args.out)] if args.out else []
     if args.results:
         written.append(save_result(result, history_path(Path(args.results), result)))
