@@ -75,13 +75,14 @@ def _bounds(args: argparse.Namespace) -> tuple[dict[str, float], str]:
     """The manifest's bounds, replaced by flags; and where they came from, in words."""
     from vera_mobile.bundle import Bundle
     from vera_mobile.compare.tolerances import check_bounds, photo_bounds
+    from vera_mobile.page import seeded_note
 
     bounds: dict[str, float] = {}
     sources = []
     if args.bundle:
         manifest = Bundle.open(args.bundle).manifest
         bounds |= photo_bounds(manifest.tolerances, f"bundle {args.bundle}")
-        sources.append(f"of bundle {manifest.name}")
+        sources.append(f"of bundle {manifest.name}. {seeded_note(manifest.name)}".rstrip(". "))
     given = {name: getattr(args, name) for name in _FLAGS if getattr(args, name) is not None}
     if given:
         bounds |= given
