@@ -211,9 +211,14 @@ def curves(results: Sequence[Mapping[str, Any]], figure: str) -> list[dict[str, 
     out = []
     for kind, found in groups.items():
         values = [result["stages"][figure]["median_ms"] for result in found]
-        labels = [f"{(r.get('commit') or 'unknown')[:8]}, {r['date'][:10]}" for r in found]
+        labels = [_label(result) for result in found]
         out.append(curve(f"{stage_words(figure)}: {kind}", values, labels))
     return out
+
+
+def _label(result: Mapping[str, Any]) -> str:
+    note = f" ({result['note']})" if result.get("note") else ""
+    return f"{(result.get('commit') or 'unknown')[:8]}, {result['date'][:10]}{note}"
 
 
 def heat(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -221,7 +226,7 @@ def heat(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     newest = {_kind(result): result for result in results if len(result["in_a_row_ms"]) > 1}
     return [
         curve(
-            f"{kind}, {result['date'][:10]}",
+            f"{kind}, {_label(result)}",
             result["in_a_row_ms"],
             [f"photo {i}" for i in range(1, len(result["in_a_row_ms"]) + 1)],
         )
@@ -320,7 +325,12 @@ def _words(value: Range | float | None) -> str:
 
 def _kind(result: Mapping[str, Any]) -> str:
     bundle = result["bundle"]
-    parts = (result["device"]["name"], result["unit"], bundle.get("name"), bundle.get("recipe"))
+    parts = (
+        result["device"]["name"],
+        result["unit"].upper(),
+        bundle.get("name"),
+        bundle.get("recipe"),
+    )
     return ", ".join(str(part) for part in parts)
 
 
