@@ -5,6 +5,7 @@ set(VERA_SDK_SOURCES
     sdk/bundle.cc
     sdk/color.cc
     sdk/cube.cc
+    sdk/cube_reader.cc
     sdk/json.cc
     sdk/look.cc
     sdk/manifest.cc

@@ -3,13 +3,15 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
-#include <vector>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "cpu/check.h"
 #include "sdk/bundle.h"
 #include "sdk/cube.h"
+#include "sdk/cube_reader.h"
 #include "sdk/failure.h"
 #include "sdk/look.h"
 #include "sdk/picture.h"
@@ -25,6 +27,15 @@ struct vera_bundle {
 
 struct vera_retoucher {
   vera::Retoucher retoucher;
+};
+
+struct vera_cube {
+  explicit vera_cube(vera::Cube read)
+      : cube(std::move(read)),
+        look{cube.curves.data(), cube.curve_size, cube.lut.data(), cube.lut_size} {}
+
+  const vera::Cube cube;
+  const vera_baked_look look;
 };
 
 namespace {
@@ -213,6 +224,36 @@ vera_status vera_save_cube(vera_retoucher* retoucher, const vera_plan_result* re
     Need(path, "path");
     vera::WriteFile(path, retoucher->retoucher.Cube(*result, strengths, strength, lut_size));
   });
+}
+
+vera_status vera_cube_open(const char* path, vera_cube** cube, vera_error* error) {
+  if (cube != nullptr) *cube = nullptr;
+  return Guarded(error, [&] {
+    Need(cube, "cube");
+    Need(path, "path");
+    *cube = new vera_cube(vera::ReadCube(path));
+  });
+}
+
+vera_status vera_cube_parse(const char* data, size_t bytes, vera_cube** cube, vera_error* error) {
+  if (cube != nullptr) *cube = nullptr;
+  return Guarded(error, [&] {
+    Need(cube, "cube");
+    if (bytes > 0) Need(data, "data");
+    vera::CubeReader reader("line ");
+    reader.Feed({data, bytes});
+    *cube = new vera_cube(reader.Finish());
+  });
+}
+
+void vera_cube_close(vera_cube* cube) { delete cube; }
+
+const vera_baked_look* vera_cube_look(const vera_cube* cube) {
+  return cube == nullptr ? nullptr : &cube->look;
+}
+
+const char* vera_cube_title(const vera_cube* cube) {
+  return cube == nullptr ? "" : cube->cube.title.c_str();
 }
 
 vera_status vera_prepare_picture(const vera_frame* photo, vera_color_space space,

@@ -260,6 +260,33 @@ VERA_API vera_status vera_save_cube(vera_retoucher* retoucher, const vera_plan_r
                                     const float* strengths, float strength, int32_t lut_size,
                                     const char* path, vera_error* error);
 
+/* ---- Looks of other programs: .cube files ---- */
+
+/* A .cube file, read. Never changes; any number of threads. */
+typedef struct vera_cube vera_cube;
+
+/* Reads a .cube file (Adobe's Cube LUT Specification 1.0, and DaVinci Resolve's files of a 1-D table
+ * before a 3-D one; 3-D sizes 2..129, 1-D 2..65536), to the same numbers as Python's
+ * read_cube(path, with_curves=True).look(). What the file says is never trusted: memory grows with
+ * the file, numbers do not depend on the locale. FILE_ERROR with the line, for a file that is missing,
+ * malformed, over 512 MiB or has too few or many entries, a number that is not finite or a node outside
+ * of -65504..65504; OUT_OF_MEMORY. */
+VERA_API vera_status vera_cube_open(const char* path, vera_cube** cube, vera_error* error);
+
+/* The same from memory: what an app was handed without a path. data: `bytes` long, not kept. */
+VERA_API vera_status vera_cube_parse(const char* data, size_t bytes, vera_cube** cube,
+                                     vera_error* error);
+
+/* NULL is allowed. */
+VERA_API void vera_cube_close(vera_cube* cube);
+
+/* Curves and LUT for vera_render, vera_render_frame or the GPU; in the encoding that the file was made
+ * for (no colour conversion is done). Lives as long as the cube; NULL for NULL. */
+VERA_API const vera_baked_look* vera_cube_look(const vera_cube* cube);
+
+/* TITLE of the file, "" where it has none. Lives as long as the cube; "" for NULL. */
+VERA_API const char* vera_cube_title(const vera_cube* cube);
+
 /* ---- The picture that the model sees ---- */
 
 /* The photo as the vision tower of a family takes it: out (3, size, size) float32 encoded sRGB in

@@ -1,0 +1,2 @@
+#include "settings.h"
+#include "sdk/cube_reader.cc"
