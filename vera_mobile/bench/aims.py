@@ -198,9 +198,9 @@ def _floor(aim: Aim, phone: Phone, efficiency: Efficiency) -> list[Estimate]:
         return []
     share, bus = efficiency.bandwidth, phone.memory_gb_s.value * 1e6  # bytes a millisecond
     least = count_render(_PIXELS[aim.name]).bytes_moved / bus
+    middle, low, high = (least / s for s in (share.middle, share.best, share.worst))
     unit = "gpu" if "_gpu_" in aim.name else "cpu"
-    return [Estimate(unit, "C", *(least / s for s in (share.middle, share.best, share.worst)),
-                     floor=True)]  # fmt: skip
+    return [Estimate(unit, "C", middle, low, high, floor=True)]
 
 
 def _cold_start(phone: Phone, facts: Facts) -> Estimate | None:

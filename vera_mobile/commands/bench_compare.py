@@ -94,8 +94,8 @@ def _lines(before: dict[str, Any], after: dict[str, Any], verdict: Verdict) -> l
     ]
     for c in verdict.changes:
         lines.append(
-            f"{c.name:<32}{c.before:>11.2f} {c.unit}{c.after:>11.2f} {c.unit}"
-            f"{(c.ratio - 1) * 100:>+7.1f} %{c.noise:>9.2f} {c.unit}  {c.verdict}"
+            f"{c.name:<32}{c.before:>11.2f} {c.unit:<2}{c.after:>11.2f} {c.unit:<2}"
+            f"{(c.ratio - 1) * 100:>+7.1f} %{c.noise:>9.2f} {c.unit:<2}  {c.verdict}"
         )
     lines += [f"{name}: not compared, {why}" for name, why in verdict.skipped.items()]
     found = [c.name for c in verdict.changes if c.verdict == REGRESSION]
