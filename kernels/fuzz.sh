@@ -3,15 +3,15 @@
 # libFuzzer under ASan and UBSan, and Python's readers of .cube, .3dl and HALD files with atheris; a
 # finding fails and is kept in build/fuzz.
 #   sh kernels/fuzz.sh [--minutes N | SECONDS] [cmake]       from the repository root
-# SECONDS are for each of the seven targets (60 by default), two of which run side by side;
-# --minutes are shared by them.
+# SECONDS are for each of the seven targets (60 by default); Python's runs beside the six others,
+# which share the --minutes.
 # Needs clang with its runtime (Debian: clang-14 libclang-rt-14-dev); CC and CXX choose another.
 # PYTHON names an interpreter that has this package (default: .venv/bin/python).
 set -eu
 
 seconds=60
 if [ "${1:-}" = --minutes ]; then
-  seconds=$((${2:?--minutes needs a number} * 60 / 4)) # seven targets, two at a time
+  seconds=$((${2:?--minutes needs a number} * 60 / 6))
   shift 2
 elif [ $# -gt 0 ] && [ "${1#*[!0-9]}" = "$1" ]; then
   seconds=$1
@@ -34,34 +34,33 @@ if ! cmp -s kernels/fuzz/fuzz-tools.txt "$build/python/complete"; then
 fi
 
 fuzz() { # name, most bytes of an input, program...: into a log that ends with what was run
-  name=$1 most=$2
+  target=$1 length=$2
   shift 2
-  mkdir -p "$build/corpus/$name"
-  "$@" "$build/corpus/$name" -max_len="$most" -max_total_time="$seconds" \
-    -artifact_prefix="$build/$name-" -print_final_stats=1 -verbosity=0 >"$build/$name.log" 2>&1
+  mkdir -p "$build/corpus/$target"
+  "$@" "$build/corpus/$target" -max_len="$length" -max_total_time="$seconds" \
+    -artifact_prefix="$build/$target-" -print_final_stats=1 -verbosity=0 >"$build/$target.log" 2>&1
 }
 
 failed=0
-ended() { # name, process
-  status=0
-  wait "$2" || status=$?
-  echo "--- $1, $seconds s: exit code $status"
+ended() { # name, its exit code
+  echo "--- $1, $seconds s: exit code $2"
   cat "$build/$1.log"
-  [ "$status" = 0 ] || failed=1
+  [ "$2" = 0 ] || failed=1
 }
 
-pair() { # two targets of C++ side by side
-  fuzz "$1" "$3" "$build/$1" &
-  first=$!
-  fuzz "$2" "$3" "$build/$2" &
-  second=$!
-  ended "$1" "$first"
-  ended "$2" "$second"
-}
-
-pair render_fuzz bake_fuzz 2048
-pair manifest_fuzz tokenizer_fuzz 1024
-pair look_fuzz cube_fuzz 1024
-PYTHONPATH="$build/python" fuzz luts_fuzz 4096 "$python" kernels/fuzz/luts_fuzz.py &
-ended luts_fuzz $!
+# Python's beside the others: it computes for half a minute before it begins.
+(PYTHONPATH="$build/python" fuzz luts_fuzz 4096 "$python" kernels/fuzz/luts_fuzz.py) &
+luts=$!
+for name in render_fuzz bake_fuzz manifest_fuzz tokenizer_fuzz look_fuzz cube_fuzz; do
+  case $name in
+    render_fuzz | bake_fuzz) most=2048 ;;
+    *) most=1024 ;;
+  esac
+  status=0
+  fuzz $name "$most" "$build/$name" || status=$?
+  ended $name "$status"
+done
+status=0
+wait "$luts" || status=$?
+ended luts_fuzz "$status"
 exit $failed
