@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Checks the Android library and its demo where there is no Android: no Gradle plugin, no NDK, no phone.
-#   bash android_demo/check.sh [--update-api]        from the repository root
+#   bash android_demo/check.sh [--update-api | --fetch]        from the repository root
 # Compiles with -Werror against android.jar and the real ExecuTorch classes, runs JUnit on the JVM of
 # this machine and (emulated) of 64-bit ARM against the real JNI library and a bundle's real programs,
 # lints, compares the public API, and assembles a signed APK. Everything that it needs but Debian's
-# packages is fetched into build/android. A step that cannot run is a failure. Results:
+# packages is fetched into build/android, by --fetch alone. VERA_TEST_BUNDLE names a bundle of
+# vera-nano (android-int4) to use. A step that cannot run is a failure. Results:
 # build/android/junit.xml.
+# shellcheck disable=SC2034 # the parts that are sourced use these
 set -u
-cd "$(dirname "$0")/.."
+bundle=${VERA_TEST_BUNDLE:+$(realpath "$VERA_TEST_BUNDLE")}
+cd "$(dirname "$0")/.." || exit
 root=$PWD
 work=$root/build/android
 demo=$root/android_demo
@@ -23,6 +26,11 @@ mkdir -p "$work/reports"
 . "$demo/check/compile.sh"
 . "$demo/check/run.sh"
 . "$demo/check/apk.sh"
+
+if [ "$update_api" = --fetch ]; then
+  fetch_tools
+  exit
+fi
 
 main() {
   step "tools" fetch_tools || return 1

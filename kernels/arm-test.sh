@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds the C++ tests for 64-bit ARM and runs them under emulation: NEON, and SVE and SVE2, which
 # -cpu max has. Times say nothing there.
-#   sh kernels/arm-test.sh [cmake] [targets]       from the repository root; target vera: the library
+#   sh kernels/arm-test.sh [cmake] [targets]       from the repository root
+# The target vera is the library; fetch only unpacks what is needed.
 # Needs (Debian) g++-aarch64-linux-gnu qemu-user-static, and apt-get for Highway and GoogleTest of
 # the other architecture, which are unpacked below build/arm without being installed.
 set -eu
@@ -29,6 +30,7 @@ if [ ! -f "$root/complete" ]; then
   for deb in "$root"/debs/*.deb; do dpkg-deb -x "$deb" "$root"; done
   touch "$root/complete"
 fi
+[ "$targets" != fetch ] || exit 0
 
 libraries="$root/usr/lib/aarch64-linux-gnu"
 cat >build/arm/toolchain.cmake <<END

@@ -19,21 +19,24 @@ test_path() {
     find "$tools/debian/usr/share/java" -name 'com.android.json-android-*.jar'):$found"
 }
 
-build_jni() { # x86_64 or arm64
-  local out=$work/jni-$1
+# x86_64 with Python's libvera, which is of the same sources and flags; arm64 all from source, as by
+# Gradle.
+build_jni() {
+  local out=$work/jni-$1 core=
   set -- "-DVERA_JNI_INCLUDE=$jdk/include;$jdk/include/linux" "$1"
   if [ "$2" = arm64 ]; then
     arm64_toolchain
     set -- "$1" "-DCMAKE_TOOLCHAIN_FILE=$work/arm64.cmake" \
       "-DVERA_VULKAN_HEADERS=$work/vulkan-headers"
   else
-    set -- "$1" "-DVERA_EXECUTORCH_INCLUDE=$("$python" -c \
+    core=$("$python" -c 'from vera_mobile.native import library_path; print(library_path())') &&
+      mkdir -p "$out" && cp "$core" "$out/libvera.so" || return 1
+    set -- "$1" "-DVERA_LIBRARY=$out/libvera.so" "-DVERA_EXECUTORCH_INCLUDE=$("$python" -c \
       'import executorch; print(list(executorch.__path__)[0])')/include"
   fi
   PATH="$root/.venv/bin:$PATH" "$cmake" -S "$sources/main/cpp" -B "$out" -G Ninja "$@" &&
     "$cmake" --build "$out" -j "$jobs" --target vera_jni &&
-    { [ "$out" = "$work/jni-arm64" ] ||
-      "$cmake" --build "$out" -j "$jobs" --target vera_executorch; }
+    { [ -z "$core" ] || "$cmake" --build "$out" -j "$jobs" --target vera_executorch; }
 }
 
 arm64_toolchain() {

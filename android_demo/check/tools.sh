@@ -91,18 +91,23 @@ python_packages() { # apart from the project's environment
     "androguard==$ANDROGUARD" "chaquopy-stubs-android==$STUBS_36" && touch "$tools/python/complete"
 }
 
-# Of the nano checkpoint; made again when the exporter, the model or Python's libvera changed, which
-# must be that of this tree (`make setup`): a kernel of another commit may give other bytes.
+# Of the nano checkpoint, unless one is given; made again when the exporter, the model or Python's
+# libvera changed, which must be that of this tree (`make setup`): a kernel of another commit may give
+# other bytes.
 make_bundle() {
   local stamp library
   library=$("$python" -c 'from vera_mobile.native import library_path; print(library_path())') ||
     return 1
-  stamp=$(cd "$root" && find "$library" export vera_mobile/assets vera_mobile/model \
+  stamp=$(cd "$root" && find "$library" export vera_mobile/assets vera_mobile/model ${bundle:+"$bundle"} \
     tests/sdk/make_case.py -type f -not -name '*.pyc' -exec sha256sum {} + | sort | sha256sum | cut -d' ' -f1)
   [ -f "$work/case/stamp" ] && [ "$(cat "$work/case/stamp")" = "$stamp" ] && return 0
   rm -rf "$work/vera.bundle" "$work/case"
-  "$root/.venv/bin/vera" export --checkpoint nano --recipe android-int4 --no-verify \
-    --out "$work/vera.bundle" &&
-    "$python" "$root/tests/sdk/make_case.py" --bundle "$work/vera.bundle" --out "$work/case" &&
+  if [ -n "$bundle" ]; then
+    cp -r "$bundle" "$work/vera.bundle" || return 1
+  else
+    "$root/.venv/bin/vera" export --checkpoint nano --recipe android-int4 --no-verify \
+      --out "$work/vera.bundle" || return 1
+  fi
+  "$python" "$root/tests/sdk/make_case.py" --bundle "$work/vera.bundle" --out "$work/case" &&
     echo "$stamp" >"$work/case/stamp"
 }

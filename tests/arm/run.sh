@@ -2,13 +2,14 @@
 # Runs the .pte programs of the Android recipes on ExecuTorch for 64-bit ARM, emulated, and compares
 # every output with this machine's: own kernels to the byte, XNNPACK within replay.py's bound.
 #   bash tests/arm/run.sh        from anywhere; results: build/arm-executorch/junit.xml
+#   bash tests/arm/run.sh --fetch        only fetches what it needs
 # VERA_TEST_BUNDLE_DIR: a folder with one bundle a recipe, by its name, instead of exporting nano.
 # Needs (Debian 12) g++-aarch64-linux-gnu qemu-user-static unzip, apt-get and the .venv of
 # `make setup`. Python, PyTorch and ExecuTorch for ARM are unpacked below build/arm-executorch without
 # being installed. A step that cannot run is a failure. Times say nothing under emulation.
 set -u
 given=${VERA_TEST_BUNDLE_DIR:+$(realpath "$VERA_TEST_BUNDLE_DIR")}
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 root=$PWD
 work=$root/build/arm-executorch
 python=$root/.venv/bin/python
@@ -62,7 +63,8 @@ fetch_wheels() { # ExecuTorch without its exporter; the site's pure Python comes
   done
   unzip -q -o "$work/wheels/executorch-1.1.0-*.whl" 'executorch/include/*' "$portable" \
     -d "$work/site" || return 1
-  packages=$("$python" -c 'import typing_extensions as t; print(t.__file__.rpartition("/")[0])')
+  packages=$("$python" -c 'import typing_extensions as t; print(t.__file__.rpartition("/")[0])') ||
+    return 1
   ln -s "$packages/typing_extensions.py" "$work/site/" && echo "$pins" >"$work/site/pins"
 }
 
@@ -103,6 +105,11 @@ replay() { # one process: PyTorch's import alone is half a minute under emulatio
     -E PYTHONPATH="$work/site:$root" -E OMP_NUM_THREADS=1 \
     "$work/root/usr/bin/python3.11" -B tests/arm/replay.py "$work" "$work/results.json" "${cases[@]}"
 }
+
+if [ "${1:-}" = --fetch ]; then
+  find_tools && fetch_python && fetch_wheels
+  exit
+fi
 
 main() {
   local recipe
