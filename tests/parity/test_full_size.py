@@ -1,7 +1,7 @@
 """The 0.5B shape with seeded weights through the commands: exported, run on its runtime, compared.
 
 Seeded weights have no meaning, so parity is held to floors far above what a wrong program gives
-and not to the recipes' tolerances, which are for trained weights. 25 minutes on two cores.
+and not to the recipes' tolerances, which are for trained weights. 20 minutes on two cores.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from vera_mobile.model.pixels import vision_pixels
 ROOT = Path(__file__).parents[2]
 # decibels of a stage against float32, measured on 2026-11-23 less 3 dB (android-int4: image tokens
 # 29.5, logits 7.9, lattice 29.6; android-int8: 29.4, 21.0, 42.9; ios-int4: 29.8, 7.8, 28.7;
-# ios-int8: 29.8, 24.5, 48.6); npu-onnx-int8: guesses that a first run must replace. A program with
-# one wrong layer is near 0
+# ios-int8: 29.8, 24.5, 48.6), npu-onnx-int8 on 2026-11-25 (112.8, 22.7, 41.2: the layers of vision
+# that have 8 bits there weigh little before training). A program with one wrong layer is near 0
 FLOORS = {
     "android-int4": {"image_tokens": 26.5, "logits": 4.9, "lattice": 26.6},
     "android-int8": {"image_tokens": 26.4, "logits": 18.0, "lattice": 39.9},
     "ios-int4": {"image_tokens": 26.8, "logits": 4.8, "lattice": 25.7},
     "ios-int8": {"image_tokens": 26.8, "logits": 21.4, "lattice": 45.6},
-    "npu-onnx-int8": {"image_tokens": 5.0, "logits": 5.0, "lattice": 15.0},
+    "npu-onnx-int8": {"image_tokens": 109.8, "logits": 19.7, "lattice": 38.2},
 }
 # static ranges of the decoder come from whole plans in float32: two photos, plain and with a wish,
 # show that the program is right
