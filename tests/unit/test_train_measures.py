@@ -21,7 +21,7 @@ from vera_mobile.quant.simulate import rounded_rows
 from vera_mobile.train.adapters import round_weights_
 from vera_mobile.train.batches import Samples
 from vera_mobile.train.grow import add_measures
-from vera_mobile.train.measured import OnWork
+from vera_mobile.train.measured import Drawn, OnWork, shares_of
 from vera_mobile.train.measures import EqualHead, MeasuresConfig, losses, make, train_measures
 from vera_mobile.train.rows import hidden_states, lay_out, plan_row, states_at
 
@@ -222,6 +222,17 @@ def test_the_stage_learns_words_and_the_head_alone(
     assert torch.equal(vera.retouch_head.first.weight, again.retouch_head.first.weight)
 
 
+def test_words_are_learned_from_true_answers_and_good_photos_at_their_share() -> None:
+    """Sample 0 has another's words, 1 none; of the others 2 and 3 are good, 4 is not."""
+    before, target = torch.zeros(5, 4, 3, dtype=torch.uint8), torch.zeros(5, 4, 3).byte()
+    target[4] = 9
+    true, answers = [False, True, True, True, True], [[7], [], [7], [7], [7]]
+    drawn = Drawn([([1], [2])] * 5, answers, true, None, before, target)
+    assert np.allclose(shares_of(drawn, None), [0, 0, 1 / 3, 1 / 3, 1 / 3])
+    assert np.allclose(shares_of(drawn, 0.4), [0, 0, 0.2, 0.2, 0.6])
+    assert np.allclose(shares_of(drawn.part([0, 2, 3]), 0.4), [0, 0.5, 0.5])
+
+
 def test_the_loss_falls_on_few_samples(grown: Path, pool: Tensor) -> None:
     config = MeasuresConfig(
         steps=40, init=str(grown), made=6, rounded=2, **{**SETTINGS, "batch": 6}
@@ -259,6 +270,8 @@ def test_the_stage_says_what_it_lacks(old: Path, pool: Tensor, tmp_path: Path) -
         MeasuresConfig(made=1, batch=2)
     with pytest.raises(InvalidArgument, match="rounded is 0"):
         MeasuresConfig(rounded=0)
+    with pytest.raises(InvalidArgument, match="words_good is 1"):
+        MeasuresConfig(words_good=1.0)
 
 
 def test_from_the_command_line(vera, old: Path, tmp_path: Path) -> None:

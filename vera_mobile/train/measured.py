@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vera_mobile.errors import InvalidArgument
 from vera_mobile.model.language import DecoderLayer
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.train.adapters import round_weights_
-from vera_mobile.train.batches import TASKS, Samples
+from vera_mobile.train.batches import TASKS, Samples, SamplesConfig
 from vera_mobile.train.loop import step_rng
 from vera_mobile.train.rollout import Sampling, generate, read_answers
 from vera_mobile.train.rows import (
@@ -32,6 +33,23 @@ _AT_ONCE = 48  # samples whose states are computed together
 _ANSWERED = 120  # that are answered together
 _LONGEST = 100  # tokens of an own answer
 _WORDS_SEED = 7_000_003
+
+
+@dataclass(frozen=True)
+class WordsConfig(SamplesConfig):
+    """Settings of the words: steps and peak learning rate of the decoder's layers; words_good:
+    share of good photos among the auto samples that words are learned from. `batch` counts the auto
+    samples of a step, beside a third as many of the other tasks."""
+
+    words_steps: int = 0
+    words_lr: float = 5e-4
+    words_good: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.words_good < 1:
+            raise InvalidArgument(f"words_good is {self.words_good}: use 0 to 1, the ends left out")
+
 
 OnWork = Callable[[str, int, int], None]
 """Told (what, done, of) while samples, words, states and answers are made."""
@@ -108,16 +126,15 @@ def _image(drawn: Drawn) -> Tensor | None:
 
 
 def learn_words_(
-    vera: VeraModel, vocabulary: Vocabulary, drawn: list[Drawn], steps: int, rate: float,
-    batch: int, seed: int, on_work: OnWork,
+    vera: VeraModel, vocabulary: Vocabulary, drawn: list[Drawn], config: WordsConfig, seed: int,
+    on_work: OnWork,
 ) -> None:  # fmt: skip
     """Trains the decoder's layers on the true answers of the samples, so that words are right
-    behind prompts with measures too; tokens and the way of the measures stay as they are.
-
-    rate: peak learning rate; batch: auto samples of a step, beside a third as many of the others.
-    """
-    true = [[i for i, t in enumerate(d.true) if t and d.answers[i]] for d in drawn]
-    if not steps or not all(true):
+    behind prompts with measures too; tokens and the way of the measures stay as they are."""
+    shares = [shares_of(part, config.words_good if task == "auto" else None)
+              for task, part in zip(TASKS, drawn, strict=True)]  # fmt: skip
+    steps, rate = config.words_steps, config.words_lr
+    if not steps or not all(share.any() for share in shares):
         return
     layers = vera.decoder.layers
     kept = _way(vera)
@@ -130,8 +147,8 @@ def learn_words_(
             group["lr"] = rate * min(1.0, (step + 1) / 20) * (0.02 + 0.98 * fall)
         optimizer.zero_grad()
         for task, part in enumerate(drawn):
-            count = batch if task == 0 else -(-batch // 3)
-            chosen = rng.choice(true[task], min(count, len(true[task])), replace=False)
+            count = config.batch if task == 0 else -(-config.batch // 3)
+            chosen = rng.choice(len(part), count, p=shares[task])
             _words_loss(vera, vocabulary, part.part(chosen.tolist())).backward()
         nn.utils.clip_grad_norm_(layers.parameters(), 1.0)
         optimizer.step()
@@ -139,6 +156,20 @@ def learn_words_(
             for (parameter, where), value in zip(kept, before, strict=True):
                 parameter[where] = value
         on_work("words", step + 1, steps)
+
+
+def shares_of(drawn: Drawn, good: float | None) -> np.ndarray:
+    """(k,) how often each sample is learned from: those with a true answer, and of these as large
+    a share of photos that are to be left alone as `good` says (None: as they come)."""
+    known = np.array([t and bool(a) for t, a in zip(drawn.true, drawn.answers, strict=True)])
+    shares = known / max(1, known.sum())
+    alone = (drawn.before.int() - drawn.target.int()).abs().amax((1, 2)).numpy() <= 1
+    there = (known & alone).sum() * (known & ~alone).sum()
+    if good is None or not there:
+        return shares
+    return (
+        np.where(alone, good / (known & alone).sum(), (1 - good) / (known & ~alone).sum()) * known
+    )
 
 
 def _words_loss(vera: VeraModel, vocabulary: Vocabulary, drawn: Drawn) -> Tensor:

@@ -27,11 +27,12 @@ from vera_mobile.model.head import RetouchHead
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.quant.simulate import rounded_rows
-from vera_mobile.train.batches import TASKS, Samples, SamplesConfig
+from vera_mobile.train.batches import TASKS, Samples
 from vera_mobile.train.loop import Run, step_rng
 from vera_mobile.train.measured import (
     Drawn,
     OnWork,
+    WordsConfig,
     draw,
     learn_words_,
     own_states,
@@ -48,22 +49,20 @@ _SEEN = 128  # pixels of a sample in a step; others in each
 
 
 @dataclass(frozen=True)
-class MeasuresConfig(SamplesConfig):
+class MeasuresConfig(WordsConfig):
     """Settings of the stage; `batch` counts auto samples of a step, beside a fifth as many style
     and two fifths as many param samples.
 
-    made: samples of each task that are drawn before the first step. words_steps, words_lr: of the
-    decoder on the words; own_words: samples of each task whose states are made behind the model's
-    own words too, and then make half of those learned from; rounded: samples of each task whose
-    states are computed with 4-bit weights too. auto_weight: of its pixels; psnr_weight: as in
-    `PlanConfig`, for param a third of it; keep_weight: of the distance of param latents to those of
-    the first model; noise: standard deviation of what is added to the states, in units of an axis;
-    least_variance: axes with less are not made equal.
+    made: samples of each task that are drawn before the first step; own_words: samples of each task
+    whose states are made behind the model's own words too, and then make half of those learned
+    from; rounded: samples of each task whose states are computed with 4-bit weights too.
+    auto_weight: of its pixels; psnr_weight: as in `PlanConfig`, for param a third of it;
+    keep_weight: of the distance of param latents to those of the first model; noise: standard
+    deviation of what is added to the states, in units of an axis; least_variance: axes with less
+    are not made equal.
     """
 
     made: int = 4000
-    words_steps: int = 0
-    words_lr: float = 5e-4
     own_words: int = 0
     rounded: int = 300
     auto_weight: float = 1.5
@@ -102,8 +101,7 @@ def make(
     drawn = draw(vera, samples, config.made, on_work)
     with torch.no_grad():
         known = vera.retouch_head(states_of(vera, vocabulary, drawn[-1], on_work))
-    learn_words_(vera, vocabulary, drawn, config.words_steps, config.words_lr, config.batch,
-                 config.seed, on_work)  # fmt: skip
+    learn_words_(vera, vocabulary, drawn, config, config.seed, on_work)
     found = [_made(vera, vocabulary, part, config, on_work) for part in drawn]
     return [*found[:-1], replace(found[-1], known=known)]
 
