@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 STAMP := $(VENV)/.vera
 NATIVE := CMakeLists.txt pyproject.toml $(shell find kernels -type f 2>/dev/null)
 
-.PHONY: demo test test-full lint cpp-test bench-kernels bench-llm cmake base setup clean
+.PHONY: demo test test-full lint cpp-test bench-kernels bench-llm nano cmake base setup clean
 
 demo: $(STAMP)-demo  ## retouch three photos (or PHOTO=my.jpg) through ExecuTorch into out/demo
 	$(BIN)/vera demo --out $(OUT) $(if $(PHOTO),--photo "$(PHOTO)")
