@@ -137,7 +137,7 @@ def test_public_form_needs_room_for_its_import(
 
 
 def test_part_sizes_are_those_of_the_model() -> None:
-    assert sum(part_sizes(vera_nano()).values()) == 7_348_157
+    assert sum(part_sizes(vera_nano()).values()) == 6_626_237
     assert part_sizes(vera_0_5b())["decoder"] == 494_032_768
 
 

@@ -64,7 +64,7 @@ def test_whole_number_is_accepted_for_a_float():
         ("vision", {"embed_dims": (24, 48, 96, 161, 256)}),
         ("vision", {"depths": (1, 1, 1, 1)}),
         ("vision", {"depths": (1, 1, 1, 1, 0)}),
-        ("language", {"kv_heads": 4}),
+        ("language", {"kv_heads": 3}),
         ("language", {"head_dim": 63}),
         ("language", {"rms_eps": 0.0}),
         ("renderer", {"widths": ()}),
@@ -91,7 +91,7 @@ def test_configs_are_frozen():
 
 def test_nano_stays_in_its_parameter_budget():
     counts = parameter_counts(VeraModel(vera_nano()))
-    assert counts["total"] <= 12_000_000, counts  # 7.35 M on 2026-11-25
+    assert counts["total"] <= 12_000_000, counts  # 7.67 M when written
     assert counts["total"] == sum(counts[part] for part in PARTS)
 
 

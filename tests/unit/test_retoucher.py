@@ -36,7 +36,6 @@ from vera_mobile.errors import (
 from vera_mobile.image import Photo
 from vera_mobile.look import GROUPS, Look
 from vera_mobile.model.config import vera_nano
-from vera_mobile.model.measures import MEASURES
 from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.retoucher import Auto, Param, Retoucher, Sampling, Style, Task, model_pixels
 from vera_mobile.runtime import ExecuTorchPlanner, Planner
@@ -263,8 +262,7 @@ def test_head_gets_the_states_that_emit_the_retouch_tokens(
     n = len(answer)
     assert planner.head_input[:, 0].tolist() == [n, n + 1, n + 2]
     assert planner.steps == 1 + n + 2
-    prompt = 1 + 16 + len(MEASURES) + 1
-    assert planner.positions == list(range(prompt + n + 2))
+    assert planner.positions == list(range(1 + 16 + 1 + n + 2))
 
 
 @pytest.mark.parametrize("limit", [0, 1, 5])
@@ -279,7 +277,7 @@ def test_retouch_tokens_are_forced_at_max_tokens(
 
 
 def test_retouch_tokens_are_forced_where_positions_end(tiny: Photo, vocabulary: Vocabulary) -> None:
-    prompt = 1 + 16 + len(MEASURES) + 1
+    prompt = 1 + 16 + 1
     planner = Scripted(vocabulary, vocabulary.encode("on") * 400, max_length=prompt + 3 + 4)
     look = scripted(planner, vocabulary).plan(tiny)
     assert len(look.tokens) == 4

@@ -31,7 +31,7 @@ def vocabulary() -> Vocabulary:
 
 
 def test_size_and_special_tokens(vocabulary: Vocabulary) -> None:
-    assert len(vocabulary) == 4096 + len(MEASURES) * LEVELS
+    assert len(vocabulary) == 4096
     assert len(set(vocabulary.retouch)) == len(RETOUCH) == 3
 
 

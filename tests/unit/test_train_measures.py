@@ -115,7 +115,7 @@ def test_a_linear_fit_of_the_last_state_reads_the_measures_in_4_bits_too(grown: 
 
 
 def added_by_the_way(folder: Path, prompts: list[tuple[list[int], list[int]]]) -> Tensor:
-    """(k, 3): sizes of what the first layer's new heads add where the retouch tokens are emitted."""
+    """(k, 3): sizes of what the first layer's new heads add where retouch tokens are emitted."""
     words, model = Vocabulary.load(folder / "tokenizer.json"), load_checkpoint(folder)
     laid = lay_out([plan_row(words, p, [], False, 0) for p in prompts], words.pad)
     assert laid.places is not None

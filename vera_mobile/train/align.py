@@ -23,7 +23,7 @@ from vera_mobile.model.tokens import Vocabulary
 from vera_mobile.model.vlm import VeraModel
 from vera_mobile.train.batches import noisy, one_thread, prompt_of
 from vera_mobile.train.data import crop, degradation, develop_picture, pick_pixels
-from vera_mobile.train.grow import lay_way_
+from vera_mobile.train.grow import FRESH_STRENGTH, lay_way_
 from vera_mobile.train.loop import Run, StageConfig, load_weights_, read_state, step_rng
 from vera_mobile.train.parallel import ALONE, Group, shard_
 from vera_mobile.train.plan import OnStep
@@ -219,7 +219,7 @@ def build(model_config: ModelConfig, vocabulary: Vocabulary, config: AlignConfig
     torch.manual_seed(config.seed)
     model = VeraStage(model_config)
     smooth_slider_embeddings_(model.vera, vocabulary, config.seed)
-    lay_way_(model.vera, vocabulary)
+    lay_way_(model.vera, vocabulary, FRESH_STRENGTH)
     if config.init:
         take_weights_(model, Path(config.init))
     freeze_(model, config)

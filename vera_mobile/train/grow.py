@@ -41,6 +41,8 @@ STRENGTH = 200.0
 """What the head adds for one unit of an angle's cosine. The states at that place are then some 600
 long, 590 of it the measures'. At 50 a linear fit explains 75 to 99 % of an angle's variance, at 100
 94 to 99.8 %, at 200 97.6 to 99.9 %, at 400 98.6 to 99.99 %; from 400 on the next token is lost."""
+FRESH_STRENGTH = 0.5
+"""For a model with random weights, whose states are about 1 long."""
 _LOGIT = 11.0  # of the measures where they are asked for, and of the task everywhere
 _SHARED = 0.6  # of the shared axis in a measure's token, beside an angle of length 1
 _VALUE = 5.0  # values are this much larger, so that they fill the 8 bits that outputs get

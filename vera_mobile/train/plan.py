@@ -25,7 +25,7 @@ from vera_mobile.model.vlm import VeraModel
 from vera_mobile.train.adapters import add_lora_, exact_weights_, merge_lora_, round_weights_
 from vera_mobile.train.batches import TASKS, Batch, SamplesConfig, batches, samples_of
 from vera_mobile.train.examples import Examples
-from vera_mobile.train.grow import lay_way_
+from vera_mobile.train.grow import FRESH_STRENGTH, lay_way_
 from vera_mobile.train.loop import Run, load_weights_, read_state
 from vera_mobile.train.parallel import ALONE, Group, shard_
 from vera_mobile.train.renderer import StageModel, pixel_loss
@@ -242,7 +242,7 @@ def build(
     model = PlanModel(model_config)
     vera = model.vera
     smooth_slider_embeddings_(vera, vocabulary, config.seed)
-    lay_way_(vera, vocabulary)
+    lay_way_(vera, vocabulary, FRESH_STRENGTH)
     if config.init:
         take_weights_(model, Path(config.init))
     vera.renderer.load_state_dict(stage1.renderer.state_dict())
