@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from vera_mobile.errors import InvalidArgument, ModelError
 from vera_mobile.model.config import ModelConfig
+from vera_mobile.model.language import DecoderLayer
 from vera_mobile.model.load import load_checkpoint, save_checkpoint
 from vera_mobile.model.measures import LEVELS, MEASURES
 from vera_mobile.model.tokens import Vocabulary, build_tokenizer
@@ -119,7 +121,7 @@ def added_by_the_way(folder: Path, prompts: list[tuple[list[int], list[int]]]) -
     words, model = Vocabulary.load(folder / "tokenizer.json"), load_checkpoint(folder)
     laid = lay_out([plan_row(words, p, [], False, 0) for p in prompts], words.pad)
     assert laid.places is not None
-    last: torch.nn.Linear = model.decoder.layers[0].attention.o_proj  # type: ignore[union-attr]
+    last = cast(DecoderLayer, model.decoder.layers[0]).attention.o_proj
     heads: list[Tensor] = []
     last.register_forward_pre_hook(lambda _, inputs: heads.append(inputs[0]))
     with torch.no_grad():
@@ -133,7 +135,9 @@ def test_the_measures_are_added_at_one_place_and_nothing_elsewhere(grown: Path) 
     words = Vocabulary.load(grown / "tokenizer.json")
     levels = np.random.default_rng(1).integers(0, LEVELS, (8, 20))
     sizes = added_by_the_way(grown, measured_prompts(words, levels))
-    without = [(list(words.param({"Exposure2012": v}).before), []) for v in (35, -40)]
+    without: list[tuple[list[int], list[int]]] = [
+        (list(words.param({"Exposure2012": v}).before), []) for v in (35, -40)
+    ]
     least = float(sizes[:, 2].min())
     assert float(sizes[:, 0].max()) < 2e-3 * least
     assert float(added_by_the_way(grown, without).max()) < 2e-3 * least, sizes
