@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -324,7 +324,7 @@ def test_long_words_scroll_in_their_place(
     browser: Any, retoucher: Retoucher, cup: Path, tmp_path: Path
 ) -> None:
     screen(browser, 1280, 860)
-    with serving(Talker(retoucher), tmp_path, 2**22) as running:  # type: ignore[arg-type]
+    with serving(cast(Retoucher, Talker(retoucher)), tmp_path, 2**22) as running:
         browser.get(running.url)
         page = Page(browser, running)
         page.until(lambda: page.all(".empty"), "the page")

@@ -23,7 +23,7 @@ from vera_mobile.quant.simulate import rounded_rows
 from vera_mobile.train.adapters import round_weights_
 from vera_mobile.train.batches import Samples
 from vera_mobile.train.grow import add_measures
-from vera_mobile.train.measured import Drawn, OnWork, shares_of
+from vera_mobile.train.measured import Drawn, shares_of
 from vera_mobile.train.measures import EqualHead, MeasuresConfig, losses, make, train_measures
 from vera_mobile.train.rows import hidden_states, lay_out, plan_row, states_at
 
@@ -245,7 +245,10 @@ def test_the_loss_falls_on_few_samples(grown: Path, pool: Tensor) -> None:
     vera.requires_grad_(False)
     vera.retouch_head.requires_grad_(True)
     counted: list[tuple[str, int, int]] = []
-    work: OnWork = lambda *told: counted.append(told)  # noqa: E731
+
+    def work(what: str, done: int, of: int) -> None:
+        counted.append((what, done, of))
+
     made = make(vera, words, Samples(pool, words, config, 64), config, work)
     assert counted[0] == ("samples", 6, 6)
     assert [len(m.states) for m in made] == [6, 6, 6]
