@@ -38,10 +38,10 @@ from vera_mobile.train.loop import StageConfig
 from vera_mobile.train.stage import TOKENIZER_FILE
 
 STRENGTH = 200.0
-"""What the head adds for one unit of an angle's cosine, for trained weights. In vera-nano the states
-at that place are then some 600 long, 590 of it the measures'. At 50 a linear fit explains 75 to 99 %
-of an angle's variance, at 100 94 to 99.8 %, at 200 97.6 to 99.9 %, at 400 98.6 to 99.99 %, but there
-4 % of the tokens that follow are others."""
+"""What the head adds for one unit of an angle's cosine, for trained weights. In vera-nano the
+states at that place are then some 600 long, 590 of it the measures'. At 50 a linear fit explains 75
+to 99 % of an angle's variance, at 100 94 to 99.8 %, at 200 97.6 to 99.9 %, at 400 98.6 to 99.99 %,
+but there 4 % of the tokens that follow are others."""
 FRESH_STRENGTH = 0.5
 """For a model that is trained from random weights: there STRENGTH would drown all else."""
 _LOGIT = 11.0  # of the measures where they are asked for, and of the task everywhere
